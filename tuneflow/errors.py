@@ -1,0 +1,208 @@
+"""The errors that tuneflow raises. All of them survive a trip between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "ExperimentExists",
+    "ExperimentNotFound",
+    "InvalidArgument",
+    "InvalidArgumentType",
+    "JournalCorrupt",
+    "MetricMissing",
+    "MissingLibrary",
+    "NotResumable",
+    "OutOfMemory",
+    "RecursiveDependencyError",
+    "ResourcesUnavailable",
+    "TrialError",
+    "TrialFailed",
+    "TrialTimeout",
+    "TrialsFailed",
+    "TuneflowError",
+    "TuneflowWarning",
+    "UnknownName",
+    "UnpicklableTrainable",
+    "UsageError",
+    "WorkerLost",
+]
+
+
+def _rebuild(cls: type[TuneflowError], message: str, fields: dict[str, Any]) -> TuneflowError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    error.__dict__.update(fields)
+    return error
+
+
+class TuneflowError(Exception):
+    """Root of every error that tuneflow raises on its own account.
+
+    The message says what was given, what is required and what to do. Subclasses keep what they
+    know in attributes, and every one can be pickled.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+class TuneflowWarning(UserWarning):
+    """Something that does not stop the study but that its owner should know."""
+
+
+class InvalidArgument(TuneflowError, ValueError):
+    """An argument's value breaks a rule."""
+
+
+class InvalidArgumentType(TuneflowError, TypeError):
+    """An argument is of a kind that cannot be used."""
+
+
+class UsageError(TuneflowError, RuntimeError):
+    """A call at the wrong moment: telling twice, telling a paused trial, reporting outside a trial."""
+
+
+class UnknownName(InvalidArgument):
+    """A name that is not among those known.
+
+    Attributes:
+        kind: what was named, "sampler" for instance.
+        name: the name that was given.
+        known: the names that would have worked.
+    """
+
+    def __init__(self, kind: str, name: object, known: list[str]) -> None:
+        self.kind, self.name, self.known = kind, name, known
+        super().__init__(f"unknown {kind} {name!r}; known are: {', '.join(known)}")
+
+
+class MissingLibrary(TuneflowError, ImportError):
+    """An optional library is not installed.
+
+    Attributes:
+        library: the library's distribution name.
+        extra: the extra of tuneflow that installs it.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.library, self.extra = library, extra
+        super().__init__(f"{library} is not installed; run: pip install 'tuneflow[{extra}]'")
+
+
+class RecursiveDependencyError(InvalidArgument):
+    """Entries of a search space need each other's values."""
+
+
+class MetricMissing(TuneflowError, KeyError):
+    """A report lacks the metric that the study optimises.
+
+    Attributes:
+        metric: the metric's name.
+        reported: the keys that the report did hold.
+    """
+
+    def __init__(self, metric: str, reported: list[str]) -> None:
+        self.metric, self.reported = metric, reported
+        super().__init__(
+            f"metric {metric!r} was not reported; the report holds: {', '.join(reported) or 'nothing'}. "
+            f"Report {metric!r} or pass metric= one of these"
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ExperimentExists(InvalidArgument):
+    """An experiment folder is already there."""
+
+
+class ExperimentNotFound(InvalidArgument):
+    """There is no experiment to resume or to read."""
+
+
+class NotResumable(UsageError):
+    """An experiment cannot go on from what is stored."""
+
+
+class ResourcesUnavailable(InvalidArgument):
+    """A trial asks for more than the machine has."""
+
+
+class UnpicklableTrainable(InvalidArgumentType):
+    """A trainable cannot be sent to a worker process."""
+
+
+class JournalCorrupt(TuneflowError, ValueError):
+    """A journal holds a line, other than a torn last one, that cannot be read.
+
+    Attributes:
+        path: the journal file.
+        line: number of the first unreadable line, from 1.
+    """
+
+    def __init__(self, path: str, line: int, reason: str) -> None:
+        self.path, self.line = path, line
+        super().__init__(
+            f"journal {path}, line {line}: {reason}. Restore the file from a copy, or cut it before that line "
+            f"to go on from there"
+        )
+
+
+class TrialError(TuneflowError, RuntimeError):
+    """A trial did not end by itself.
+
+    Attributes:
+        trial: the trial's number.
+        traceback_text: the trial's own traceback, "" where there is none.
+        output: the last lines that the trial printed, "" where they are not kept.
+    """
+
+    trial: int
+    traceback_text: str
+    output: str
+
+    def __init__(self, message: str, *, trial: int = -1, traceback_text: str = "", output: str = "") -> None:
+        self.trial, self.traceback_text, self.output = trial, traceback_text, output
+        super().__init__(message)
+
+
+class TrialFailed(TrialError):
+    """The trial's code raised; ``__cause__`` is its exception where it could be sent over."""
+
+
+class TrialTimeout(TrialError):
+    """The trial ran past ``trial_timeout_s`` and was ended."""
+
+
+class WorkerLost(TrialError):
+    """The process that ran the trial is gone: killed, crashed, or ended by the trial's code."""
+
+
+class OutOfMemory(TrialError):
+    """The trial ran out of host or device memory."""
+
+
+class TrialsFailed(TuneflowError, RuntimeError):
+    """Some trials of a run failed.
+
+    Attributes:
+        errors: the errors by trial number.
+        analysis: what the run produced all the same; None after a trip between processes.
+    """
+
+    errors: dict[int, BaseException]
+    analysis: Any
+
+    def __init__(self, errors: dict[int, BaseException], analysis: Any = None) -> None:
+        self.errors, self.analysis = errors, analysis
+        first = min(errors)
+        super().__init__(
+            f"{len(errors)} trial(s) failed: {', '.join(map(str, sorted(errors)[:20]))}; trial {first}: "
+            f"{errors[first]}. Each failed trial's folder holds error.txt; raise_on_failed_trial=False returns "
+            f"the analysis instead, as does the attribute `analysis` of this error"
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _rebuild, (type(self), str(self), {"errors": self.errors, "analysis": None})
