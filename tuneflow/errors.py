@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "CheckpointMissing",
     "ExperimentExists",
     "ExperimentNotFound",
     "InvalidArgument",
@@ -112,6 +113,10 @@ class MetricMissing(TuneflowError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class CheckpointMissing(UsageError):
+    """A method that loads other trials' checkpoints met a trial that gives none."""
 
 
 class ExperimentExists(InvalidArgument):

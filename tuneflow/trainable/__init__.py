@@ -1,0 +1,8 @@
+"""Trainables: functions, classes and scripts, and the session inside a trial."""
+
+from __future__ import annotations
+
+from tuneflow.trainable.class_api import Trainable
+from tuneflow.trainable.session import get_checkpoint, get_trial, report
+
+__all__ = ["Trainable", "get_checkpoint", "get_trial", "report"]

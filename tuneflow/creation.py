@@ -1,0 +1,316 @@
+"""Making and loading studies: every argument is checked here, before anything runs."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from tuneflow.checkpoint import Keeper, Retention
+from tuneflow.clock import Clock
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, UnknownName
+from tuneflow.folders import TrialFolders
+from tuneflow.pruners import ASHA, AdaptedPruner, HyperBand, MedianStopping, NoPruner, Pruner
+from tuneflow.samplers import make_sampler
+from tuneflow.samplers.seeding import derive
+from tuneflow.space import Space
+from tuneflow.storage import journal_path, open_storage
+from tuneflow.study import Study
+from tuneflow.verdicts import Verdicts
+
+__all__ = ["build_study", "create_study", "load_study"]
+
+_SEED = "tuneflow:seed"
+
+
+def create_study(
+    space: Mapping[str, Any] | Space | None = None,
+    *,
+    metric: str | Sequence[str] | None = None,
+    mode: str | Sequence[str] | None = None,
+    direction: str | StudyDirection | None = None,
+    directions: Sequence[str | StudyDirection] | None = None,
+    sampler: Any = None,
+    pruner: Any = None,
+    storage: Any = None,
+    pruner_metric: str | None = None,
+    study_name: str | None = None,
+    load_if_exists: bool = False,
+    seed: int | None = None,
+) -> Study:
+    """Creates a study.
+
+    Args:
+        space: a dict of domains, nested as deep as you like; None for parameters suggested inside the loop.
+        metric: the key of the objective in what is reported; a list for several objectives.
+        mode: "min" or "max"; a list for several objectives. Default "min".
+        direction: "minimize" or "maximize": Optuna's spelling of ``mode``.
+        directions: the same for several objectives.
+        sampler: a name ("tpe", "random", "gp", "cmaes", ...) or an Optuna sampler. Default TPE.
+        pruner: a name ("asha", "hyperband", "median", "none"), a tuneflow pruner or an Optuna pruner. Default
+            none. Names that need a ``max_resource`` are refused with the call to write instead.
+        storage: None for memory; a path or "journal:PATH"; "sqlite:///FILE"; "postgresql://..."; an Optuna
+            storage.
+        pruner_metric: with several objectives, the metric that the pruner looks at.
+        study_name: the name in the storage; made up where it is left out.
+        load_if_exists: go on with the study of that name rather than refuse it.
+        seed: fixes every configuration and decision; any integer >= 0.
+
+    Raises:
+        InvalidArgument: an argument that breaks a rule; the message says which and what to do.
+        UnknownName: a sampler or pruner name that does not exist; the message lists those that do.
+    """
+    return build_study(
+        space,
+        metric=metric,
+        mode=mode,
+        direction=direction,
+        directions=directions,
+        sampler=sampler,
+        pruner=pruner,
+        storage=storage,
+        pruner_metric=pruner_metric,
+        study_name=study_name,
+        load_if_exists=load_if_exists,
+        seed=seed,
+    )
+
+
+def load_study(
+    *, study_name: str | None, storage: Any, space: Any = None, sampler: Any = None, pruner: Any = None
+) -> Study:
+    """Opens a study that a storage holds.
+
+    Args:
+        study_name: its name; None where the storage holds one study only.
+        storage: as for ``create_study``.
+        space: the space it was created with, where it was declared.
+        sampler: as for ``create_study``; samplers are not stored.
+        pruner: as for ``create_study``; its state is rebuilt from what the trials reported.
+
+    Raises:
+        InvalidArgument: no such study; the message lists those that the storage holds.
+    """
+    opened = open_storage(storage)
+    names = optuna.get_all_study_names(opened)
+    if study_name is None and len(names) == 1:
+        study_name = names[0]
+    if study_name not in names:
+        raise InvalidArgument(
+            f"study_name={study_name!r} is not in the storage; it holds: {', '.join(sorted(names)) or 'no study'}"
+        )
+    with _quiet():
+        inner = optuna.load_study(study_name=study_name, storage=opened)
+    kept = inner.metric_names
+    return build_study(
+        space,
+        metric=kept,
+        directions=inner.directions,
+        sampler=sampler,
+        pruner=pruner,
+        storage=opened,
+        study_name=study_name,
+        load_if_exists=True,
+        pruner_metric=inner.user_attrs.get("tuneflow:pruner_metric"),
+    )
+
+
+def build_study(
+    space: Mapping[str, Any] | Space | None = None,
+    *,
+    metric: str | Sequence[str] | None = None,
+    mode: str | Sequence[str] | None = None,
+    direction: str | StudyDirection | None = None,
+    directions: Sequence[str | StudyDirection] | None = None,
+    sampler: Any = None,
+    pruner: Any = None,
+    storage: Any = None,
+    pruner_metric: str | None = None,
+    study_name: str | None = None,
+    load_if_exists: bool = False,
+    seed: int | None = None,
+    folder: Path | None = None,
+    retention: Retention | None = None,
+    clock: Clock | None = None,
+    has_metric: bool = True,
+) -> Study:
+    """``create_study`` with what the runner adds: the trials' folder, retention, the clock, runs without a metric."""
+    metrics = [metric] if isinstance(metric, str) else list(metric or ())
+    wanted = _directions(metrics, mode, direction, directions)
+    declared = space if isinstance(space, Space) or space is None else Space(space)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        raise InvalidArgument(f"seed={seed!r} must be an integer >= 0, or None for a random one")
+    made_sampler = make_sampler(sampler, space=declared, seed=None if seed is None else derive(int(seed), 0))
+    made_pruner = _pruner(pruner)
+    if made_pruner is not None and len(wanted) > 1 and pruner_metric is None:
+        raise InvalidArgument(
+            f"a pruner cannot judge {len(wanted)} objectives at once; pass pruner_metric= one of "
+            f"{', '.join(metrics) or 'your metric names'}, or pruner=None"
+        )
+    opened = open_storage(storage)
+    with _quiet():
+        try:
+            inner = optuna.create_study(
+                storage=opened,
+                sampler=made_sampler,
+                pruner=made_pruner
+                if isinstance(made_pruner, optuna.pruners.BasePruner)
+                else optuna.pruners.NopPruner(),
+                study_name=study_name,
+                directions=wanted,
+                load_if_exists=load_if_exists,
+            )
+        except optuna.exceptions.DuplicatedStudyError:
+            raise InvalidArgument(
+                f"study_name={study_name!r} exists in the storage; pass load_if_exists=True to go on with it, or "
+                f"another name"
+            ) from None
+    if inner.directions != wanted:
+        raise InvalidArgument(
+            f"study {study_name!r} exists with directions {[d.name.lower() for d in inner.directions]}, not "
+            f"{[d.name.lower() for d in wanted]}"
+        )
+    if metrics and inner.metric_names != metrics:
+        inner.set_metric_names(metrics)
+    if pruner_metric is not None:
+        inner.set_user_attr("tuneflow:pruner_metric", pruner_metric)
+    study_seed, is_seeded = _study_seed(inner, seed)
+    return Study(
+        inner,
+        space=declared,
+        metrics=metrics,
+        pruner_metric=pruner_metric,
+        make_verdicts=_verdicts_maker(made_pruner, metrics, wanted, pruner_metric, study_seed),
+        seed=study_seed,
+        is_seeded=is_seeded,
+        keeper=Keeper(retention),
+        folders=TrialFolders(folder if folder is not None else _folder_for(opened, storage, inner.study_name)),
+        clock=clock,
+        has_metric=has_metric,
+    )
+
+
+def _verdicts_maker(
+    pruner: Any, metrics: Sequence[str], wanted: Sequence[StudyDirection], pruner_metric: str | None, seed: int
+) -> Callable[[Study], Verdicts | None]:
+    def make(study: Study) -> Verdicts | None:
+        if pruner is None or isinstance(pruner, (NoPruner, optuna.pruners.NopPruner)):
+            return None
+        index = metrics.index(pruner_metric) if pruner_metric in metrics else 0
+        is_maximized = wanted[index] is StudyDirection.MAXIMIZE
+        adapted = pruner
+        if isinstance(pruner, optuna.pruners.BasePruner):
+            adapted = AdaptedPruner(study.ask_optuna_pruner)
+        rng = np.random.default_rng([seed, 2])
+        return Verdicts(adapted, space=study.space, rng=rng, is_maximized=is_maximized)
+
+    return make
+
+
+def _study_seed(inner: optuna.Study, seed: int | None) -> tuple[int, bool]:
+    """The study's seed, from its storage where it has one; and whether the user gave it."""
+    stored = inner.user_attrs.get(_SEED)
+    if stored is not None and (seed is None or stored == [int(seed), True]):
+        return int(stored[0]), bool(stored[1])
+    if seed is None and len(inner.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) > 0:
+        return 0, False
+    chosen = secrets.randbits(32) if seed is None else int(seed)
+    inner.set_user_attr(_SEED, [chosen, seed is not None])
+    return chosen, seed is not None
+
+
+def _directions(
+    metrics: Sequence[str],
+    mode: str | Sequence[str] | None,
+    direction: str | StudyDirection | None,
+    directions: Sequence[str | StudyDirection] | None,
+) -> list[StudyDirection]:
+    given = {"mode": mode, "direction": direction, "directions": directions}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise InvalidArgument(f"{' and '.join(named)} say the same thing; pass one of them")
+    value = next((value for value in given.values() if value is not None), None)
+    if value is None:
+        listed: list[Any] = ["min"] * max(1, len(metrics))
+    elif isinstance(value, (str, StudyDirection)):
+        listed = [value] * (len(metrics) if named == ["mode"] and len(metrics) > 1 else 1)
+    else:
+        listed = list(value)
+    wanted = [_direction(entry, named[0] if named else "mode") for entry in listed]
+    if not wanted:
+        raise InvalidArgument(f"{named[0]}={value!r} is empty; name a direction for each objective")
+    if metrics and len(metrics) != len(wanted):
+        raise InvalidArgument(f"{len(metrics)} metric(s) and {len(wanted)} direction(s) were given; give one for each")
+    return wanted
+
+
+def _direction(given: Any, argument: str) -> StudyDirection:
+    known = {
+        "min": StudyDirection.MINIMIZE,
+        "max": StudyDirection.MAXIMIZE,
+        "minimize": StudyDirection.MINIMIZE,
+        "maximize": StudyDirection.MAXIMIZE,
+    }
+    if isinstance(given, StudyDirection) and given is not StudyDirection.NOT_SET:
+        return given
+    if isinstance(given, str) and given.lower() in known:
+        return known[given.lower()]
+    wanted = "'min' or 'max'" if argument == "mode" else "'minimize' or 'maximize'"
+    raise InvalidArgument(f"{argument}={given!r} must be {wanted}")
+
+
+def _pruner(given: Any) -> Any:
+    """The pruner that ``pruner=`` asks for: one of ours, one of Optuna's, or None."""
+    if given is None:
+        return None
+    if isinstance(given, (Pruner, optuna.pruners.BasePruner)):
+        return given
+    convert = getattr(given, "to_pruner", None)
+    if callable(convert):
+        return convert()
+    if isinstance(given, str):
+        names = {"none": NoPruner, "median": MedianStopping}
+        budgeted = {"asha": ASHA, "hyperband": HyperBand}
+        name = given.lower()
+        if name in names:
+            return names[name]()
+        if name in budgeted:
+            raise InvalidArgument(
+                f"pruner={given!r} needs to know the full budget of a trial; pass "
+                f"tuneflow.pruners.{budgeted[name].__name__}(max_resource=100) with your own number of steps"
+            )
+        if name in ("pbt", "pb2"):
+            raise InvalidArgument(
+                f"pruner={given!r} needs to know what to mutate; pass tuneflow.pruners.PBT({{'lr': tune.loguniform("
+                f"1e-4, 1e-1)}}) with your own keys"
+            )
+        raise UnknownName("pruner", given, sorted({*names, *budgeted, "pbt"}))
+    raise InvalidArgumentType(f"pruner={given!r} is neither a name, a tuneflow pruner nor an optuna pruner")
+
+
+def _folder_for(opened: Any, spec: Any, study_name: str) -> Path | None:
+    """Where the trials of a study that outlives the process keep their files; None for a study in memory."""
+    if isinstance(opened, optuna.storages.InMemoryStorage):
+        return None
+    path = journal_path(opened)
+    if path is not None:
+        return path.with_name(f"{path.name}.trials") / study_name
+    return Path("tuneflow_results") / study_name
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Optuna from announcing a study on stderr: the caller knows."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

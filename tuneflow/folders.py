@@ -1,0 +1,40 @@
+"""Where trials keep their files."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+__all__ = ["TrialFolders"]
+
+
+class TrialFolders:
+    """One folder per trial, made when it is first asked for.
+
+    Args:
+        root: the folder that holds them; None for a temporary one, which goes with this object.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = root
+        self.is_temporary = root is None
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the trials' folders."""
+        if self._root is None:
+            self._root = Path(tempfile.mkdtemp(prefix="tuneflow-"))
+            weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+        return self._root
+
+    def of(self, number: int) -> Path:
+        """Where a trial's folder is or would be."""
+        return self.root / f"{number:05d}"
+
+    def make(self, number: int) -> Path:
+        """A trial's folder."""
+        folder = self.of(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

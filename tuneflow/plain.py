@@ -1,0 +1,51 @@
+"""Turning what users hold into plain Python values and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["MASK", "is_secret", "plain"]
+
+MASK = "********"
+_SECRET_WORDS = ("api_key", "apikey", "token", "password", "passwd", "secret", "credential", "private_key")
+
+
+def is_secret(key: object) -> bool:
+    """Whether a key names something that must not be written anywhere: ``api_key``, ``token``, ``password``, ..."""
+    if not isinstance(key, str):
+        return False
+    name = key.lower().replace("-", "_")
+    if name.endswith(("_file", "_path")) or name.startswith(("n_", "num_", "max_", "min_")):
+        return False
+    return any(name == word or name.endswith(f"_{word}") for word in _SECRET_WORDS)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: scalars of NumPy and torch as Python's, secrets masked, the rest as ``repr``.
+
+    Example:
+        >>> plain({"lr": 0.1, "api_key": "abc", "layers": (1, 2)})
+        {'lr': 0.1, 'api_key': '********', 'layers': [1, 2]}
+    """
+    kind = type(value)
+    if kind is float or kind is int or kind is str or kind is bool or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str) else str(key): MASK if is_secret(key) and entry is not None else plain(entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry) for entry in value]
+    item = getattr(value, "item", None)
+    if item is not None and getattr(value, "size", None) == 1:
+        return plain(item())
+    if callable(item) and callable(getattr(value, "numel", None)) and value.numel() == 1:
+        return plain(item())
+    if isinstance(value, (int, float, str)):
+        return kind.__mro__[-2](value) if kind.__mro__[-2] in (int, float, str) else value
+    tolist = getattr(value, "tolist", None)
+    if callable(tolist):
+        return plain(tolist())
+    return repr(value)

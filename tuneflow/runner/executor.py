@@ -1,0 +1,63 @@
+"""What an executor is. The Loop drives every one of them by the same six calls."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from tuneflow.runner.resources import Resources
+from tuneflow.trainable.messages import Assignment, Event
+
+__all__ = ["Executor"]
+
+
+class Executor(ABC):
+    """Runs assignments somewhere and brings back events.
+
+    * ``start`` puts a trial into free resources; it does not wait for it.
+    * ``poll`` returns what has happened since the last call, waiting up to ``timeout_s`` for something to.
+    * ``Reported`` and ``Suggested`` hold their trial up until ``reply`` answers them.
+    * ``Finished``, ``Failed`` and ``Lost`` free the trial's resources; nothing follows them for that attempt.
+    """
+
+    needs_pickling: ClassVar[bool] = True
+    """Whether trainables cross a process boundary, so that the Loop checks them before anything runs."""
+
+    is_virtual: ClassVar[bool] = False
+    """Whether time is simulated: the Loop then reads the executor's clock."""
+
+    def attach(self, handle: Callable[[Event], None]) -> None:  # noqa: B027
+        """Called once by the Loop. An executor that runs trials on the caller's own thread hands ``Reported``,
+        ``Suggested`` and ``Saved`` to ``handle``, which answers through ``reply`` before it returns."""
+
+    def prepare(self, trainable: Any, key: str) -> None:  # noqa: B027
+        """Called once before the first ``start`` of a trainable; raises where it cannot be run here."""
+
+    @abstractmethod
+    def start(self, assignment: Assignment) -> None:
+        """Starts an attempt of a trial in free resources."""
+
+    @abstractmethod
+    def poll(self, timeout_s: float | None) -> list[Event]:
+        """Events since the last call; waits up to ``timeout_s`` seconds for one, for ever with None."""
+
+    @abstractmethod
+    def reply(self, trial: int, message: Any) -> None:
+        """Answers the event that holds the trial up."""
+
+    @abstractmethod
+    def kill(self, trial: int) -> None:
+        """Ends a trial now. Its resources are free afterwards and no event follows."""
+
+    @abstractmethod
+    def free(self) -> Resources:
+        """What no trial uses."""
+
+    @abstractmethod
+    def total(self) -> Resources:
+        """What there is in all."""
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """Ends every trial and gives everything back. Safe to call twice."""

@@ -1,0 +1,515 @@
+"""The Loop: takes trials from a Study to an Executor and events back. It does no I/O of its own.
+
+One trial's way: ``study.resume`` or ``study.start`` gives it; an ``Assignment`` goes to the executor; each
+``Reported`` becomes ``study.report_for`` and an ``Answer``; ``Saved`` becomes ``study.save_for``; ``Finished``,
+``Failed`` and ``Lost`` give the slot back and end the trial, pause it, or have it tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import TrialState
+
+from tuneflow.checkpoint import Deferred
+from tuneflow.errors import (
+    CheckpointMissing,
+    MetricMissing,
+    OutOfMemory,
+    TrialError,
+    TrialFailed,
+    TrialTimeout,
+    WorkerLost,
+)
+from tuneflow.pruners.base import CONTINUE, Continue, Exploit, Pause, Stop
+from tuneflow.runner.executor import Executor
+from tuneflow.runner.ordering import LogicalOrder, Order
+from tuneflow.runner.resources import check_fits
+from tuneflow.runner.rules import Rules
+from tuneflow.study import Study
+from tuneflow.trainable.messages import (
+    Answer,
+    Assignment,
+    Event,
+    Failed,
+    Finished,
+    Lost,
+    Reported,
+    Saved,
+    Suggested,
+)
+from tuneflow.trainable.running import Kind, kind_of
+from tuneflow.trial import Trial
+
+__all__ = ["Loop"]
+
+_IDLE_S = 0.5
+
+
+class _Run:
+    """One attempt of a trial, in a slot."""
+
+    __slots__ = ("deadline_s", "is_ended_by_stop", "started_at_step", "trial", "verdict")
+
+    def __init__(self, trial: Trial, deadline_s: float | None) -> None:
+        self.trial = trial
+        self.deadline_s = deadline_s
+        self.verdict: Stop | Pause | None = None
+        self.is_ended_by_stop = False
+        self.started_at_step = trial.last_step or 0
+
+
+class Loop:
+    """Runs trials of a study until it is done.
+
+    Args:
+        study: owns the trials.
+        executor: runs them.
+        trainable: what to run.
+        rules: limits and habits.
+
+    Attributes:
+        errors: the error of each trial that failed for good, by number.
+        n_started: new trials started by this loop.
+        hit_time_limit: whether a wall-clock limit cut the run, so that it cannot be repeated exactly.
+    """
+
+    def __init__(self, study: Study, executor: Executor, trainable: Any, rules: Rules) -> None:
+        self.study = study
+        self.executor = executor
+        self.rules = rules
+        self.errors: dict[int, BaseException] = {}
+        self.n_started = 0
+        self.hit_time_limit = False
+        self._trainable = trainable
+        self._key = f"{id(trainable):x}"
+        self._kind: Kind = kind_of(trainable, default=rules.default_kind)
+        self._runs: dict[int, _Run] = {}
+        self._order = LogicalOrder(may_suggest=self._kind == "trial") if rules.is_deterministic else Order()
+        self._clock = study.clock
+        self._deadline_s: float | None = None
+        self._is_ending = False
+        self._failures: dict[int, int] = {}
+        self._waiting_for_donor: dict[int, int] = {}
+        self._has_seen_metric = False
+        self._fatal: BaseException | None = None
+
+    # The run
+
+    def run(self) -> None:
+        """Runs until every trial has ended, a limit is reached, or a fatal error is raised.
+
+        Raises:
+            MetricMissing: the first report of all lacks the metric.
+            BaseException: an exception of a trial that ``rules.catch`` does not name.
+            KeyboardInterrupt: trials that ran stay resumable.
+        """
+        check_fits(self.rules.request, self.executor.total())
+        self.executor.attach(self._handle_now)
+        self.executor.prepare(self._trainable, self._key)
+        if self.rules.timeout_s is not None:
+            self._deadline_s = self._clock.monotonic() + self.rules.timeout_s
+        try:
+            while True:
+                self._fill()
+                if not self._runs:
+                    break
+                self._take_in(self.executor.poll(self._poll_timeout_s()))
+                self._check_deadlines()
+        finally:
+            for number in list(self._runs):
+                self.executor.kill(number)
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _take_in(self, events: list[Event]) -> None:
+        for event in events:
+            if self._is_current(event) and not self._is_replay(event):
+                self._order.add(event)
+        while (event_now := self._order.next()) is not None:
+            self._handle(event_now)
+            if self.rules.is_deterministic:
+                self._fill()
+
+    def _handle_now(self, event: Event) -> None:
+        """For an executor that runs on this thread: it is the only trial, so order does not matter."""
+        if self._is_current(event) and not self._is_replay(event):
+            self._handle(event)
+
+    def _is_current(self, event: Event) -> bool:
+        run = self._runs.get(event.trial)
+        return run is not None and run.trial.attempt == event.attempt
+
+    def _is_replay(self, event: Event) -> bool:
+        """Answers a step that was recorded before a restart; it is no event."""
+        if not isinstance(event, Reported):
+            return False
+        trial = self._runs[event.trial].trial
+        if not trial.replays(self._step_of(event)):
+            return False
+        self.executor.reply(event.trial, Answer(CONTINUE))
+        return True
+
+    def _handle(self, event: Event) -> None:
+        run = self._runs.get(event.trial)
+        if run is None:
+            return
+        if isinstance(event, Reported):
+            self._on_reported(run, event)
+        elif isinstance(event, Suggested):
+            self._on_suggested(run, event)
+        elif isinstance(event, Saved):
+            self._on_saved(run, event)
+        elif isinstance(event, Finished):
+            self._on_finished(run, event)
+        elif isinstance(event, Failed):
+            self._on_failed(run, self._error_of(event))
+        else:
+            self._on_failed(run, _lost_error(event))
+
+    # Filling slots
+
+    def _fill(self) -> None:
+        while not self._is_over() and self._has_room():
+            trial = self._next_trial()
+            if trial is None:
+                return
+            self._launch(trial)
+
+    def _is_over(self) -> bool:
+        if self._is_ending or self.study.is_stopped:
+            return True
+        if self._deadline_s is not None and self._clock.monotonic() >= self._deadline_s:
+            self.hit_time_limit = True
+            return True
+        if self.rules.stopper is not None and self.rules.stopper.stop_all():
+            self._end_running()
+            return True
+        return False
+
+    def _has_room(self) -> bool:
+        limit = self.rules.max_concurrent
+        if limit is not None and len(self._runs) >= limit:
+            return False
+        if self.rules.is_deterministic:
+            return len(self._runs) < self.executor.total().times_that_fit(self.rules.request)
+        return self.executor.free().times_that_fit(self.rules.request) >= 1
+
+    def _next_trial(self) -> Trial | None:
+        n_trials = self.rules.n_trials
+        more = n_trials is None or self.n_started < n_trials
+        trial = self.study.resume(more, busy=self._runs)
+        if trial is not None or not more:
+            return trial
+        point = None if self.rules.points is None else self.rules.points(self.n_started)
+        self.n_started += 1
+        return self.study.start(point=point)
+
+    def _launch(self, trial: Trial) -> None:
+        rules = self.rules
+        limit = rules.trial_timeout_s
+        self._runs[trial.number] = _Run(trial, None if limit is None else self._clock.monotonic() + limit)
+        self._order.enter(trial.number)
+        trial.resources = rules.request.as_dict()
+        self.executor.start(
+            Assignment(
+                trial=trial.number,
+                attempt=trial.attempt,
+                trainable=self._trainable,
+                trainable_key=self._key,
+                config=trial.config,
+                params=self.study.params_of(trial) if self._kind == "trial" else {},
+                user_attrs=trial.user_attrs if self._kind == "trial" else {},
+                checkpoint=trial.checkpoint,
+                start_step=trial.start_step,
+                seed=trial.seed,
+                folder=str(self.study.folders.of(trial.number)),
+                cpu=rules.request.cpu,
+                gpu=rules.request.gpu,
+                device=trial.device,
+                time_total_s=trial.time_total_s,
+                name=rules.name,
+                is_persistent=not self.study.folders.is_temporary,
+            )
+        )
+
+    # Events
+
+    def _step_of(self, event: Reported) -> int:
+        if event.step is not None:
+            return event.step
+        if self.rules.time_attr == "training_iteration" or not isinstance(event.metrics, Mapping):
+            return event.iteration
+        return int(event.metrics.get(self.rules.time_attr, event.iteration))
+
+    def _on_reported(self, run: _Run, event: Reported) -> None:
+        trial, number = run.trial, event.trial
+        if run.verdict is not None:
+            self.executor.reply(number, Answer(run.verdict))
+            return
+        result = self._result_of(trial, event)
+        step = self._step_of(event)
+        try:
+            decision = self.study.report_for(trial, result, step, event.checkpoint)
+        except CheckpointMissing as error:
+            self._end_with(error)
+            self.executor.reply(number, error)
+            return
+        except MetricMissing as error:
+            if not self._has_seen_metric:
+                self._end_with(error)
+            self.executor.reply(number, error)
+            return
+        except Exception as error:
+            self.executor.reply(number, error)
+            return
+        self._has_seen_metric = True
+        trial.time_total_s = event.time_total_s
+        stopper = self.rules.stopper
+        if stopper is not None and stopper(trial.trial_id, trial.last_result or result):
+            run.is_ended_by_stop = True
+            decision = Stop(complete=True)
+        elif self._is_ending and not isinstance(decision, (Stop, Pause)):
+            run.is_ended_by_stop = True
+            decision = Stop(complete=True)
+        if isinstance(result, Mapping) and result.get("done") and not isinstance(decision, Stop):
+            run.is_ended_by_stop = True
+            decision = Stop(complete=True)
+        if isinstance(decision, (Stop, Pause)):
+            run.verdict = decision
+        if isinstance(decision, Exploit) and self.study.is_saving(decision.donor):
+            self._waiting_for_donor[number] = decision.donor
+            return
+        keep = self._is_kept_by_rule(event, decision)
+        save = isinstance(event.checkpoint, Deferred) and (keep or self._is_needed(decision))
+        self.executor.reply(number, Answer(decision, save, keep))
+
+    def _is_needed(self, decision: Any) -> bool:
+        return isinstance(decision, Pause) or (isinstance(decision, Continue) and decision.save)
+
+    def _is_kept_by_rule(self, event: Reported, decision: Any) -> bool:
+        freq = self.rules.checkpoint_freq
+        if freq and event.iteration % freq == 0:
+            return True
+        return self.rules.checkpoint_at_end and isinstance(decision, Stop)
+
+    def _result_of(self, trial: Trial, event: Reported) -> Any:
+        """The result as listeners see it: the trial's metrics and what every result carries."""
+        if not isinstance(event.metrics, Mapping):
+            if not self.study.listeners and self.rules.stopper is None:
+                return event.metrics
+            metrics = {self.study.objective_name: event.metrics}
+        else:
+            metrics = dict(event.metrics)
+        metrics.setdefault("done", False)
+        metrics["training_iteration"] = event.iteration
+        metrics["time_this_iter_s"] = event.time_this_iter_s
+        metrics["time_total_s"] = event.time_total_s
+        metrics["timestamp"] = event.timestamp
+        metrics["trial_id"] = trial.trial_id
+        metrics["pid"] = event.pid
+        metrics["hostname"] = self.study.hostname
+        return metrics
+
+    def _on_suggested(self, run: _Run, event: Suggested) -> None:
+        try:
+            answer = getattr(run.trial, event.method)
+            if callable(answer):
+                answer = answer(*event.arguments, **event.keywords)
+        except Exception as error:
+            answer = error
+        self.executor.reply(event.trial, answer)
+
+    def _on_saved(self, run: _Run, event: Saved) -> None:
+        if event.content is None:
+            self.study.save_failed(run.trial)
+        else:
+            step = run.trial.last_step if event.step is None else event.step
+            self.study.save_for(
+                run.trial, step or event.iteration, event.content, run.trial.last_result, is_own=event.is_own
+            )
+        self._serve_waiting(event.trial)
+
+    def _serve_waiting(self, donor: int) -> None:
+        """Answers the trials that waited for this donor's checkpoint."""
+        for number in [number for number, wanted in self._waiting_for_donor.items() if wanted == donor]:
+            del self._waiting_for_donor[number]
+            run = self._runs.get(number)
+            if run is not None:
+                self.executor.reply(number, Answer(self.study.fill_exploit(run.trial)))
+
+    def _vacate(self, run: _Run) -> None:
+        number = run.trial.number
+        del self._runs[number]
+        self._order.leave(number)
+        self._waiting_for_donor.pop(number, None)
+        if self.study.is_saving(number):
+            self.study.save_failed(run.trial)
+        self._serve_waiting(number)
+
+    def _on_finished(self, run: _Run, event: Finished) -> None:
+        self._vacate(run)
+        trial, verdict = run.trial, run.verdict
+        if isinstance(verdict, Pause):
+            return
+        try:
+            if verdict is not None and not verdict.complete:
+                self.study.finish(trial, TrialState.PRUNED)
+            elif verdict is not None:
+                self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
+            elif event.is_pruned:
+                self.study.finish(trial, TrialState.PRUNED)
+            else:
+                self._finish_with(trial, event)
+        except MetricMissing as error:
+            self._give_up(trial, error)
+            if not self._has_seen_metric:
+                self._end_with(error)
+
+    def _finish_with(self, trial: Trial, event: Finished) -> None:
+        """The trial ended by itself: by its return value, else by its last report."""
+        value = event.value
+        if event.kind == "trial":
+            self.study.finish(trial, None, value)
+            return
+        if value is not None and (isinstance(value, Mapping) or _is_number(value)):
+            metrics = dict(value) if isinstance(value, Mapping) else {self.study.objective_name: value}
+            step = (trial.last_step or trial.start_step) + 1
+            last = trial.last_result or {}
+            self.study.report_for(
+                trial,
+                {
+                    **metrics,
+                    "done": True,
+                    "training_iteration": step,
+                    "time_this_iter_s": 0.0,
+                    "time_total_s": trial.time_total_s,
+                    "timestamp": self._clock.time(),
+                    "trial_id": trial.trial_id,
+                    "pid": last.get("pid"),
+                    "hostname": self.study.hostname,
+                },
+                step,
+            )
+        if trial.last_step is None and self.study.has_metric:
+            raise MetricMissing(self.study.objective_name, [])
+        self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
+
+    # Failures
+
+    def _error_of(self, event: Failed) -> BaseException:
+        if event.error is not None and self.rules.catch is not None:
+            return event.error
+        make = OutOfMemory if event.is_out_of_memory else TrialFailed
+        error = make(event.summary, trial=event.trial, traceback_text=event.traceback_text)
+        error.__cause__ = event.error
+        return error
+
+    def _on_failed(self, run: _Run, error: BaseException) -> None:
+        self._vacate(run)
+        trial = run.trial
+        if isinstance(run.verdict, Stop) and not run.verdict.complete:
+            self.study.finish(trial, TrialState.PRUNED)
+            return
+        trial.error = error
+        self.study.listeners.emit("on_trial_error", trial, error)
+        if isinstance(error, OutOfMemory) and self.rules.on_oom == "prune":
+            self.study.finish(trial, TrialState.PRUNED)
+            return
+        if self._fatal is None and not self._is_ending and self._may_retry(run, error):
+            self.study.retry(trial)
+            return
+        self._give_up(trial, error)
+
+    def _may_retry(self, run: _Run, error: BaseException) -> bool:
+        """Counts a failure against the limit; one after progress starts the count anew."""
+        number = run.trial.number
+        if isinstance(error, (MetricMissing, CheckpointMissing)):
+            return False
+        has_progress = (run.trial.last_step or 0) > run.started_at_step and self.study.keeper.latest(number) is not None
+        failures = 1 if has_progress and self.rules.max_failures == -1 else self._failures.get(number, 0) + 1
+        self._failures[number] = failures
+        if isinstance(error, OutOfMemory) and self.rules.on_oom == "retry" and failures <= max(1, self.rules.max_failures):
+            return True
+        if self.rules.max_failures == -1:
+            return has_progress or failures <= 3
+        return failures <= self.rules.max_failures
+
+    def _give_up(self, trial: Trial, error: BaseException) -> None:
+        trial.error = error
+        self.errors[trial.number] = error
+        self.study.finish(trial, TrialState.FAIL, reason=str(error).splitlines()[0] if str(error) else repr(error))
+        catch = self.rules.catch
+        if catch is not None and not isinstance(error, catch) and not isinstance(error, TrialError):
+            self._end_with(error)
+        elif self.rules.fail_fast:
+            self._is_ending = True
+            self._kill_running("the run ended with the first failure (fail_fast)")
+
+    def _end_with(self, error: BaseException) -> None:
+        """A fatal error: nothing new starts, what runs is ended."""
+        if self._fatal is None:
+            self._fatal = error
+        self._is_ending = True
+
+    def _end_running(self) -> None:
+        self._is_ending = True
+
+    def _kill_running(self, reason: str) -> None:
+        for number, run in list(self._runs.items()):
+            self.executor.kill(number)
+            self._vacate(run)
+            self.study.finish(run.trial, TrialState.FAIL, reason=reason)
+
+    # Time
+
+    def _poll_timeout_s(self) -> float | None:
+        moments = [run.deadline_s for run in self._runs.values() if run.deadline_s is not None]
+        if self._deadline_s is not None:
+            moments.append(self._deadline_s)
+        if not moments:
+            return _IDLE_S
+        return max(0.0, min(min(moments) - self._clock.monotonic(), _IDLE_S))
+
+    def _check_deadlines(self) -> None:
+        if self._fatal is not None and self._runs:
+            self._kill_running(f"the run ended: {self._fatal}")
+            return
+        now_s = self._clock.monotonic()
+        if self._deadline_s is not None and now_s >= self._deadline_s and self._runs:
+            self.hit_time_limit = True
+            self._end_at_time_limit()
+        for run in list(self._runs.values()):
+            if run.deadline_s is not None and now_s >= run.deadline_s:
+                self.hit_time_limit = True
+                self.executor.kill(run.trial.number)
+                limit = self.rules.trial_timeout_s
+                self._on_failed(
+                    run, TrialTimeout(f"trial {run.trial.number} ran past {limit} s", trial=run.trial.number)
+                )
+
+    def _end_at_time_limit(self) -> None:
+        """The run's time is over: trials that reported end as complete with what they have, others are dropped."""
+        self._is_ending = True
+        for number, run in list(self._runs.items()):
+            self.executor.kill(number)
+            self._vacate(run)
+            trial = run.trial
+            if trial.last_value is not None:
+                self.study.finish(trial, TrialState.PRUNED)
+            else:
+                self.study.finish(trial, TrialState.FAIL, reason="the time budget ended before the first report")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _lost_error(event: Lost) -> TrialError:
+    make = OutOfMemory if event.is_out_of_memory else WorkerLost
+    return make(f"trial {event.trial}: {event.reason}", trial=event.trial, output=event.output)

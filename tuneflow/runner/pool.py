@@ -1,0 +1,152 @@
+"""Warm worker processes: started when first needed, kept between trials and between runs."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+from tuneflow.clock import Clock, SystemClock
+
+__all__ = ["Pool", "WorkerProcess", "shared_pool", "shutdown_workers"]
+
+
+class WorkerProcess:
+    """One worker and the pipe to it.
+
+    Attributes:
+        connection: the driver's end of the pipe.
+        pid: the process id, also that of its process group.
+        loaded: key of the trainable it holds.
+        environment: what its devices and thread counts were set to; such a worker serves no other.
+    """
+
+    def __init__(self, environment: tuple[tuple[str, str], ...]) -> None:
+        ours, theirs = Pipe(duplex=True)
+        self.environment = environment
+        self.loaded = ""
+        variables = {**os.environ, **dict(environment)}
+        package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+        variables["PYTHONPATH"] = os.pathsep.join(
+            [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tuneflow.runner.worker", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                env=variables,
+            )
+        finally:
+            theirs.close()
+        self.connection: Connection = ours
+        self.pid = self.process.pid
+        self._told: dict[str, Any] = {}
+
+    def update(self) -> None:
+        """Tells the worker where modules and relative files are now, if that has changed."""
+        now = {
+            "path": [entry or os.getcwd() for entry in sys.path],  # noqa: PTH109
+            "argv": list(sys.argv),
+            "cwd": os.getcwd(),  # noqa: PTH109
+            "environment": {**os.environ, **dict(self.environment)},
+        }
+        if now != self._told:
+            self._told = now
+            self.send(("environment", now))
+
+    def send(self, message: Any) -> None:
+        """Sends a message; a broken pipe is noticed by whoever reads from it next."""
+        with contextlib.suppress(BrokenPipeError, ConnectionError):
+            self.connection.send(message)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def kill(self, *, grace_s: float = 0.0) -> int | None:
+        """Ends the process group: SIGTERM, then SIGKILL after ``grace_s``. Returns its exit code."""
+        if grace_s > 0 and self.is_alive:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(grace_s)
+        self._signal(signal.SIGKILL)
+        code = self.process.wait()
+        self.connection.close()
+        return code
+
+    def dismiss(self) -> None:
+        """Lets an idle worker end by itself."""
+        self.send(("exit", None))
+        self.connection.close()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+
+class Pool:
+    """Idle workers, by what their environment was set to."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._idle: list[WorkerProcess] = []
+        self._clock = clock or SystemClock()
+        self._owner = os.getpid()
+
+    def take(self, environment: tuple[tuple[str, str], ...]) -> WorkerProcess:
+        """An idle worker with this environment, else a new one."""
+        if os.getpid() != self._owner:
+            self._idle, self._owner = [], os.getpid()
+        for index in range(len(self._idle) - 1, -1, -1):
+            worker = self._idle[index]
+            if not worker.is_alive:
+                worker.kill()
+                del self._idle[index]
+            elif worker.environment == environment:
+                del self._idle[index]
+                return worker
+        return WorkerProcess(environment)
+
+    def put_back(self, worker: WorkerProcess) -> None:
+        """Keeps an idle worker for later."""
+        if worker.is_alive:
+            self._idle.append(worker)
+        else:
+            worker.kill()
+
+    def shutdown(self, timeout_s: float = 2.0) -> None:
+        """Ends all idle workers."""
+        if os.getpid() != self._owner:
+            return
+        workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.dismiss()
+        for worker in workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(timeout_s)
+            worker.kill()
+
+
+_shared: Pool | None = None
+
+
+def shared_pool() -> Pool:
+    """The pool of this process; its workers end with it."""
+    global _shared
+    if _shared is None:
+        _shared = Pool()
+        atexit.register(_shared.shutdown)
+    return _shared
+
+
+def shutdown_workers() -> None:
+    """Ends the warm worker processes that are idle. They start again when needed."""
+    if _shared is not None:
+        _shared.shutdown()

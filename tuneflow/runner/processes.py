@@ -1,0 +1,215 @@
+"""Trials in worker processes of this machine: the default executor."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import selectors
+import signal
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from tuneflow.errors import UnpicklableTrainable
+from tuneflow.runner.executor import Executor
+from tuneflow.runner.pool import Pool, WorkerProcess, shared_pool
+from tuneflow.runner.resources import Resources, machine
+from tuneflow.trainable.messages import Assignment, Event, Failed, Finished, Lost
+
+__all__ = ["ProcessExecutor"]
+
+_LIVENESS_S = 1.0
+_KILL_GRACE_S = 5.0
+
+
+class _Seat:
+    """A worker at work."""
+
+    __slots__ = ("assignment", "worker")
+
+    def __init__(self, worker: WorkerProcess, assignment: Assignment) -> None:
+        self.worker = worker
+        self.assignment = assignment
+
+
+class ProcessExecutor(Executor):
+    """Runs each trial in a warm worker process: no GIL, no cluster, and a crash costs one trial.
+
+    Workers are fresh interpreters (no fork), lead process groups of their own, may have children, and end by
+    themselves when this process is gone.
+
+    Args:
+        total: what may be used; the whole machine by default.
+        pool: where workers come from and go back to.
+        default_kind: how to call a function of one argument whose name does not tell.
+    """
+
+    needs_pickling: ClassVar[bool] = True
+
+    def __init__(
+        self, total: Resources | None = None, *, pool: Pool | None = None, default_kind: Any = "config"
+    ) -> None:
+        self._total = total or machine()
+        self._pool = pool or shared_pool()
+        self._default_kind = default_kind
+        self._blobs: dict[str, bytes] = {}
+        self._seats: dict[int, _Seat] = {}
+        self._by_descriptor: dict[int, _Seat] = {}
+        self._selector = selectors.DefaultSelector()
+        self._free = self._total
+
+    def prepare(self, trainable: Any, key: str) -> None:
+        self._blobs[key] = pack(trainable)
+
+    def start(self, assignment: Assignment) -> None:
+        worker = self._pool.take(())
+        worker.update()
+        key = assignment.trainable_key
+        if worker.loaded != key:
+            worker.send(("trainable", (key, self._blobs[key])))
+            worker.loaded = key
+        seat = _Seat(worker, assignment)
+        self._seats[assignment.trial] = seat
+        self._by_descriptor[worker.connection.fileno()] = seat
+        self._selector.register(worker.connection.fileno(), selectors.EVENT_READ, seat)
+        self._free = self._free.minus(Resources(cpu=assignment.cpu, gpu=assignment.gpu))
+        sent = replace(assignment, trainable=None)
+        worker.send(("run", (sent, self._default_kind)))
+
+    def poll(self, timeout_s: float | None) -> list[Event]:
+        waiting_s = timeout_s
+        while True:
+            step_s = _LIVENESS_S if waiting_s is None else min(waiting_s, _LIVENESS_S)
+            events = [self._read(key.data) for key, _ in self._selector.select(step_s)]
+            if not events:
+                events = [
+                    self._lost(seat) for seat in list(self._seats.values()) if not seat.worker.is_alive
+                ]
+            if waiting_s is not None:
+                waiting_s -= step_s
+            if events or (waiting_s is not None and waiting_s <= 0) or not self._seats:
+                return events
+
+    def _read(self, seat: _Seat) -> Event:
+        try:
+            event: Event = pickle.loads(seat.worker.connection.recv_bytes())
+        except (EOFError, OSError):
+            return self._lost(seat)
+        except Exception as error:
+            self.kill(seat.assignment.trial)
+            text = f"a message of the trial could not be read: {type(error).__name__}: {error}"
+            return Failed(seat.assignment.trial, seat.assignment.attempt, None, text, "", False)
+        if isinstance(event, (Finished, Failed)):
+            self._vacate(seat)
+            if isinstance(event, Failed) and event.is_out_of_memory:
+                seat.worker.kill()
+            else:
+                self._pool.put_back(seat.worker)
+        return event
+
+    def _lost(self, seat: _Seat) -> Event:
+        self._vacate(seat)
+        code = seat.worker.kill()
+        reason, is_memory = describe_exit(code)
+        return Lost(seat.assignment.trial, seat.assignment.attempt, reason, "", is_memory)
+
+    def _vacate(self, seat: _Seat) -> None:
+        descriptor = seat.worker.connection.fileno()
+        self._selector.unregister(descriptor)
+        del self._by_descriptor[descriptor]
+        del self._seats[seat.assignment.trial]
+        used = [seat.assignment for seat in self._seats.values()]
+        free = self._total
+        for assignment in used:
+            free = free.minus(Resources(cpu=assignment.cpu, gpu=assignment.gpu))
+        self._free = free
+
+    def reply(self, trial: int, message: Any) -> None:
+        seat = self._seats.get(trial)
+        if seat is not None:
+            seat.worker.send(message)
+
+    def kill(self, trial: int) -> None:
+        seat = self._seats.get(trial)
+        if seat is not None:
+            self._vacate(seat)
+            seat.worker.kill(grace_s=_KILL_GRACE_S)
+
+    def free(self) -> Resources:
+        return self._free
+
+    def total(self) -> Resources:
+        return self._total
+
+    def shutdown(self) -> None:
+        seats = list(self._seats.values())
+        for seat in seats:
+            self._vacate(seat)
+            seat.worker.kill(grace_s=0.5)
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+
+
+def describe_exit(code: int | None) -> tuple[str, bool]:
+    """How a worker ended, for people; and whether it looks like the kernel's OOM killer."""
+    if code is None:
+        return "the worker process ended", False
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hints = {
+            "SIGKILL": "killed, often by the kernel because memory ran out",
+            "SIGSEGV": "a crash in native code",
+            "SIGABRT": "an abort in native code",
+        }
+        hint = f" ({hints[name]})" if name in hints else ""
+        return f"the worker process was ended by {name}{hint}", name == "SIGKILL"
+    return f"the worker process ended with exit code {code} (os._exit, or a crash of the interpreter)", False
+
+
+def pack(trainable: Any) -> bytes:
+    """A trainable as bytes; what is defined in ``__main__`` or a notebook is sent by value.
+
+    Raises:
+        UnpicklableTrainable: it holds something that cannot be sent; the message names it.
+    """
+    import cloudpickle
+
+    try:
+        blob: bytes = cloudpickle.dumps(trainable)
+    except Exception as error:
+        name = getattr(trainable, "__name__", type(trainable).__name__)
+        culprit = _culprit(trainable)
+        raise UnpicklableTrainable(
+            f"the trainable {name} cannot be sent to a worker process{culprit}: {error}. Create it inside the "
+            f"function, pass it with tune.with_parameters, or use executor='inline'"
+        ) from error
+    return blob
+
+
+def _culprit(trainable: Any) -> str:
+    """Names the closure variable, global or attribute that cannot be pickled."""
+    import inspect
+
+    import cloudpickle
+
+    held: dict[str, Any] = {}
+    function = getattr(trainable, "func", trainable)
+    if inspect.isfunction(function):
+        found = inspect.getclosurevars(function)
+        held = {
+            **{f"closure variable {name!r}": value for name, value in found.nonlocals.items()},
+            **{f"global {name!r}": value for name, value in found.globals.items()},
+            **{f"default of {name!r}": value for name, value in (function.__kwdefaults__ or {}).items()},
+        }
+    for name, value in getattr(trainable, "__dict__", {}).items():
+        held[f"attribute {name!r}"] = value
+    for name, value in (getattr(trainable, "keywords", None) or {}).items():
+        held[f"argument {name!r}"] = value
+    for name, value in held.items():
+        try:
+            cloudpickle.Pickler(io.BytesIO()).dump(value)
+        except Exception:
+            return f" because of its {name} ({type(value).__name__})"
+    return ""

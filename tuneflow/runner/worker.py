@@ -1,0 +1,141 @@
+"""The worker process: serves trial after trial over one pipe. Imports nothing that a trial does not need."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tuneflow.trainable.messages import Assignment, Event, Failed, Finished
+from tuneflow.trainable.running import kind_of, run
+from tuneflow.trainable.session import Session
+
+__all__ = ["main"]
+
+
+class _Pipe:
+    """The trial's channel over the worker's connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def ask(self, event: Event) -> Any:
+        self.send(event)
+        answer = self._connection.recv()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def send(self, event: Event) -> None:
+        try:
+            payload = pickle.dumps(event, pickle.HIGHEST_PROTOCOL)
+        except Exception:
+            import cloudpickle
+
+            payload = cloudpickle.dumps(event)
+        self._connection.send_bytes(payload)
+
+
+def _watch_parent(parent: int) -> None:
+    """Ends this process group when the driver is gone: nobody would read what it finds."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    _end_group()
+
+
+def _end_group() -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _sendable(event: Finished | Failed) -> Finished | Failed:
+    """The closing event in a form that crosses the pipe: what cannot be pickled is described instead."""
+    import cloudpickle
+
+    try:
+        pickle.loads(cloudpickle.dumps(event))
+    except Exception as error:
+        if isinstance(event, Failed):
+            return event._replace(error=None)
+        text = f"the trial returned {type(event.value).__name__}, which cannot be sent to the driver: {error}"
+        return Failed(event.trial, event.attempt, None, text, "", False)
+    return event
+
+
+def _serve(connection: Connection) -> None:
+    pipe = _Pipe(connection)
+    trainables: dict[str, Any] = {}
+    while True:
+        try:
+            kind, payload = connection.recv()
+        except (EOFError, OSError):
+            return
+        if kind == "exit":
+            return
+        if kind == "environment":
+            _take_environment(payload)
+        elif kind == "trainable":
+            key, blob = payload
+            trainables.clear()
+            trainables[key] = blob
+        elif kind == "run":
+            assignment, default_kind = payload
+            event = _run(assignment, default_kind, trainables, pipe)
+            try:
+                pipe.send(event if isinstance(event, Finished) and _is_simple(event.value) else _sendable(event))
+            except (BrokenPipeError, ConnectionError):
+                return
+            if isinstance(event, Failed):
+                del event
+                gc.collect()
+
+
+def _is_simple(value: Any) -> bool:
+    return value is None or type(value) in (float, int, bool, str)
+
+
+def _run(assignment: Assignment, default_kind: Any, trainables: dict[str, Any], pipe: _Pipe) -> Finished | Failed:
+    key = assignment.trainable_key
+    try:
+        if isinstance(trainables[key], bytes):
+            trainables[key] = pickle.loads(trainables[key])
+        trainable = trainables[key]
+        kind = kind_of(trainable, default=default_kind)
+    except Exception as error:
+        import traceback
+
+        text = f"the trainable could not be loaded in the worker process: {type(error).__name__}: {error}"
+        return Failed(assignment.trial, assignment.attempt, None, text, traceback.format_exc(), False)
+    return run(Session(assignment, pipe), trainable, kind)
+
+
+def _take_environment(given: dict[str, Any]) -> None:
+    """Makes modules importable that the driver can import, and relative paths mean what they mean there."""
+    sys.path[:] = given["path"]
+    sys.argv[:] = given["argv"]
+    if os.getcwd() != given["cwd"]:  # noqa: PTH109
+        os.chdir(given["cwd"])
+    os.environ.update(given["environment"])
+
+
+def main() -> None:
+    """Entry point: ``python -m tuneflow.runner.worker FD PARENT``."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(descriptor)
+    threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="tuneflow-parent-watch").start()
+    try:
+        _serve(connection)
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

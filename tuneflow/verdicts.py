@@ -1,0 +1,123 @@
+"""A study's dealings with its pruner: asking it, keeping what it decided, rebuilding it.
+
+What is stored with a trial, as Optuna user attributes:
+
+* ``tuneflow:decision:STEP``: every decision but ``Continue``, so that a rebuild folds in what was decided
+  and needs no order between trials;
+* ``tuneflow:paused``: the step at which the trial was paused last. It stays after a resume (attributes
+  cannot be taken back): a paused trial is one whose last report is at that step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tuneflow.pruners.base import CONTINUE, PAUSE, Continue, Decision, Exploit, Pause, Pruner, Stop
+
+if TYPE_CHECKING:
+    import numpy
+    from optuna.trial import FrozenTrial, TrialState
+
+    from tuneflow.space import Space
+
+__all__ = ["DECISION", "PAUSED", "Verdicts", "decode", "encode", "is_paused"]
+
+PAUSED = "tuneflow:paused"
+DECISION = "tuneflow:decision:"
+
+
+def encode(decision: Decision) -> Any:
+    """A decision as a JSON value; None for ``Continue``, which is not stored."""
+    if isinstance(decision, Continue):
+        return None
+    if isinstance(decision, Stop):
+        return "complete" if decision.complete else "stop"
+    if isinstance(decision, Exploit):
+        return {"donor": decision.donor, "config": decision.config}
+    return "pause"
+
+
+def decode(stored: Any) -> Decision:
+    """The decision behind what ``encode`` returned."""
+    if isinstance(stored, Mapping):
+        return Exploit(int(stored["donor"]), dict(stored["config"]))
+    decisions: dict[Any, Decision] = {"stop": Stop(), "complete": Stop(complete=True), "pause": PAUSE}
+    return decisions.get(stored, CONTINUE)
+
+
+def is_paused(frozen: FrozenTrial) -> bool:
+    """Whether a stored trial waits to be resumed."""
+    paused = frozen.user_attrs.get(PAUSED)
+    return paused is not None and not frozen.state.is_finished() and paused == frozen.last_step
+
+
+class Verdicts:
+    """One pruner, bound to one study.
+
+    Attributes:
+        pruner: the pruner.
+        paused: numbers of the trials that wait to be resumed by this driver.
+    """
+
+    def __init__(
+        self, pruner: Pruner, *, space: Space | None, rng: numpy.random.Generator, is_maximized: bool
+    ) -> None:
+        self.pruner = pruner
+        self.paused: set[int] = set()
+        self._sign = -1.0 if is_maximized else 1.0
+        pruner.bind(space, rng)
+
+    def start(self, number: int, config: Mapping[str, Any]) -> None:
+        """A trial begins."""
+        self.pruner.on_start(number, config)
+
+    def report(self, number: int, step: int, value: float, checkpoint: bool) -> Decision:
+        """Asks for a decision. ``value`` is the metric as it was reported, NaN included."""
+        decision = self.pruner.on_report(number, step, self._loss(value), checkpoint)
+        if decision is PAUSE or isinstance(decision, Pause):
+            self.paused.add(number)
+        return decision
+
+    def next_resume(self, more: bool) -> int | None:
+        """A paused trial that may go on, taken out of ``paused``."""
+        number = self.pruner.next_resume(more)
+        if number is not None:
+            self.paused.discard(number)
+        return number
+
+    def resume(self, number: int) -> Decision:
+        """What the trial does on entering its slot again."""
+        return self.pruner.on_resume(number)
+
+    def take_dropped(self) -> list[int]:
+        """Paused trials that will never go on, taken out of ``paused``."""
+        dropped = self.pruner.take_dropped()
+        self.paused.difference_update(dropped)
+        return dropped
+
+    def end(self, number: int, state: TrialState) -> None:
+        """A trial ended."""
+        self.paused.discard(number)
+        self.pruner.on_end(number, state)
+
+    def replay(self, trial: FrozenTrial, config_of: Callable[[FrozenTrial], Mapping[str, Any]]) -> None:
+        """Folds in one stored trial; called in order of number."""
+        if trial.state.name == "WAITING":
+            return
+        self.start(trial.number, config_of(trial))
+        for step in sorted(trial.intermediate_values):
+            stored = trial.user_attrs.get(f"{DECISION}{step}")
+            decided = decode(stored)
+            self.pruner.on_report(trial.number, step, self._loss(trial.intermediate_values[step]), True, decided)
+            if isinstance(decided, Stop):
+                break
+        if trial.state.is_finished():
+            self.pruner.on_end(trial.number, trial.state)
+        elif is_paused(trial):
+            self.paused.add(trial.number)
+
+    def _loss(self, value: float) -> float:
+        """Lower is better from here on, and NaN is the worst. The one place where the sign is turned."""
+        return math.inf if value != value else self._sign * value

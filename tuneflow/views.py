@@ -1,0 +1,172 @@
+"""What can be read from a study. Everything comes from the real ``optuna.Study``."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tuneflow.verdicts import DECISION
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.study import StudyDirection
+    from optuna.trial import FrozenTrial, TrialState
+
+    from tuneflow.space import Space
+
+__all__ = ["StudyViews", "exploits"]
+
+
+class StudyViews:
+    """The read-only side of a study.
+
+    Attributes:
+        optuna: the real ``optuna.Study``, for dashboards, plots, importances and anything else of Optuna's.
+        space: the declared space, None for a study that is defined by run.
+    """
+
+    def __init__(self, inner: optuna.Study, space: Space | None) -> None:
+        self.optuna = inner
+        self.space = space
+
+    @property
+    def study_name(self) -> str:
+        """The study's name in its storage."""
+        return self.optuna.study_name
+
+    @property
+    def direction(self) -> StudyDirection:
+        """The direction of a study with one objective."""
+        return self.optuna.direction
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """The direction of each objective."""
+        return self.optuna.directions
+
+    @property
+    def sampler(self) -> optuna.samplers.BaseSampler:
+        """What proposes parameters."""
+        return self.optuna.sampler
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials in order of number, as Optuna stores them."""
+        return self.optuna.trials
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """The trials in the given states; all without ``states``."""
+        return self.optuna.get_trials(deepcopy=deepcopy, states=states)
+
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """The completed trial with the best value.
+
+        Raises:
+            ValueError: no trial is complete yet.
+            RuntimeError: the study has several objectives; see ``best_trials``.
+        """
+        return self.optuna.best_trial
+
+    @property
+    def best_trials(self) -> list[FrozenTrial]:
+        """The Pareto front."""
+        return self.optuna.best_trials
+
+    @property
+    def best_value(self) -> float:
+        """The value of ``best_trial``."""
+        return self.optuna.best_value
+
+    @property
+    def best_config(self) -> dict[str, Any]:
+        """The configuration in force when the best value was reported (population-based training changes it)."""
+        return self._config_at_value(self.best_trial)
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """``best_config`` as flat Optuna parameters."""
+        trial = self.best_trial
+        config = self._exploited_config_at(trial, trial.value)
+        if config is None:
+            return trial.params
+        return {**trial.params, **(self._flatten(config))}
+
+    def config(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The nested configuration of natural values of a stored trial, the last one where it changed."""
+        changes = exploits(trial)
+        return changes[-1][1] if changes else self._config_of_frozen(trial)
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """Attributes stored with the study."""
+        return self.optuna.user_attrs
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Stores a JSON value with the study."""
+        self.optuna.set_user_attr(key, value)
+
+    @property
+    def metric_names(self) -> list[str] | None:
+        """Names of the objectives, where they were given."""
+        return self.optuna.metric_names
+
+    def set_metric_names(self, metric_names: list[str]) -> None:
+        """Names the objectives, for Optuna's plots and dashboard."""
+        self.optuna.set_metric_names(metric_names)
+
+    def add_trial(self, trial: FrozenTrial) -> None:
+        """Adds a finished trial from elsewhere."""
+        self.optuna.add_trial(trial)
+
+    def add_trials(self, trials: Sequence[FrozenTrial]) -> None:
+        """Adds finished trials from elsewhere."""
+        self.optuna.add_trials(trials)
+
+    def trials_dataframe(self, *args: Any, **kwargs: Any) -> Any:
+        """Optuna's ``trials_dataframe``: one row per trial."""
+        return self.optuna.trials_dataframe(*args, **kwargs)
+
+    def _config_of_frozen(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The sampled configuration: the space's, and whatever was suggested on top of it."""
+        if self.space is None:
+            return dict(trial.params)
+        config = self.space.to_config(trial.params)
+        known = self.space.domains
+        for name, value in trial.params.items():
+            if name not in known:
+                config[name] = value
+        return config
+
+    def _config_at_value(self, trial: FrozenTrial) -> dict[str, Any]:
+        config = self._exploited_config_at(trial, trial.value)
+        return self._config_of_frozen(trial) if config is None else config
+
+    def _exploited_config_at(self, trial: FrozenTrial, value: float | None) -> dict[str, Any] | None:
+        """The exploit's configuration in force when ``value`` was reported; None for the sampled one."""
+        changes = exploits(trial)
+        if not changes:
+            return None
+        steps = [step for step, reported in sorted(trial.intermediate_values.items()) if reported == value]
+        reached = steps[0] if steps else trial.last_step or 0
+        in_force = None
+        for step, config, _ in changes:
+            if step < reached:
+                in_force = config
+        return in_force
+
+    def _flatten(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        if self.space is None:
+            return dict(config)
+        flat = self.space.flatten(config)
+        return {name: domain.to_param(flat[name]) for name, domain in self.space.domains.items() if name in flat}
+
+
+def exploits(trial: FrozenTrial) -> list[tuple[int, dict[str, Any], int]]:
+    """``(step, config, donor)`` of each exploit of a stored trial, in order of step."""
+    found = [
+        (int(key[len(DECISION) :]), value["config"], int(value["donor"]))
+        for key, value in trial.user_attrs.items()
+        if key.startswith(DECISION) and isinstance(value, dict)
+    ]
+    return sorted(found, key=lambda entry: entry[0])
