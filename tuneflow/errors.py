@@ -12,6 +12,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidArgumentType",
     "JournalCorrupt",
+    "JournalNotWritten",
     "MetricMissing",
     "MissingLibrary",
     "NotResumable",
@@ -34,7 +35,8 @@ __all__ = [
 def _rebuild(cls: type[TuneflowError], message: str, fields: dict[str, Any]) -> TuneflowError:
     error = cls.__new__(cls)
     Exception.__init__(error, message)
-    error.__dict__.update(fields)
+    for name, value in fields.items():
+        setattr(error, name, value)  # and not __dict__: some are slots of a builtin base, like errno
     return error
 
 
@@ -84,12 +86,13 @@ class MissingLibrary(TuneflowError, ImportError):
 
     Attributes:
         library: the library's distribution name.
-        extra: the extra of tuneflow that installs it.
+        extra: the extra of tuneflow that installs it; None where no extra does.
     """
 
-    def __init__(self, library: str, extra: str) -> None:
+    def __init__(self, library: str, extra: str | None) -> None:
         self.library, self.extra = library, extra
-        super().__init__(f"{library} is not installed; run: pip install 'tuneflow[{extra}]'")
+        what = library if extra is None else f"tuneflow[{extra}]"
+        super().__init__(f"{library} is not installed; run: pip install '{what}'")
 
 
 class RecursiveDependencyError(InvalidArgument):
@@ -153,6 +156,23 @@ class JournalCorrupt(TuneflowError, ValueError):
             f"journal {path}, line {line}: {reason}. Restore the file from a copy, or cut it before that line "
             f"to go on from there"
         )
+
+
+class JournalNotWritten(TuneflowError, OSError):
+    """The disk refused a record; a record that was refused while it was written has left no trace in the file.
+
+    Attributes:
+        path: the journal file.
+        errno: the system's number of the error, ``errno.ENOSPC`` for a full disk.
+    """
+
+    def __init__(self, path: str, message: str, errno: int | None) -> None:
+        self.path = path
+        super().__init__(f"journal {path}: {message}")
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _rebuild, (type(self), str(self), {"path": self.path, "errno": self.errno})
 
 
 class TrialError(TuneflowError, RuntimeError):

@@ -1,0 +1,190 @@
+"""From what a user writes as ``storage=`` to an Optuna storage."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+
+from tuneflow.errors import (
+    InvalidArgument,
+    InvalidArgumentType,
+    MissingLibrary,
+    TuneflowWarning,
+    UnknownName,
+    UsageError,
+)
+from tuneflow.storage.journal_storage import Journal
+
+__all__ = ["open_storage"]
+
+_FORMS = '"study.log" or "journal:study.log", "sqlite:///study.db", "postgresql://user@host/name", an Optuna storage'
+_SCHEMES = ["sqlite", "postgresql", "mysql", "mariadb", "mssql"]
+# Where the module and the distribution that brings it have different names.
+_DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
+
+
+def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_interval_s: float = 0.05) -> BaseStorage:
+    """Opens the storage that ``spec`` names.
+
+    Args:
+        spec: None for a study in memory; a path, or ``"journal:PATH"``, for a journal file (its folder is made too);
+            a database URL (a text with ``://``): SQLite is opened in WAL mode, in which readers and the writer do not
+            wait for each other; an Optuna storage, which is handed back as it is.
+        sync_interval_s: for a journal: seconds within which a record is on the disk.
+
+    Returns:
+        An Optuna storage. A ``Journal`` has ``close()``.
+
+    Raises:
+        InvalidArgumentType: ``spec`` is of a kind that names no storage.
+        InvalidArgument: the path is a folder or holds something else, or the URL cannot be read. Nothing is created.
+        UnknownName: the URL's scheme is no known database.
+        MissingLibrary: the database's driver is not installed; says what to install.
+        JournalCorrupt: the file is no journal, or a line before the last one cannot be read.
+        UsageError: the database does not answer.
+
+    Example:
+        >>> type(open_storage(None)).__name__
+        'InMemoryStorage'
+        >>> open_storage("mongo://host/studies")
+        Traceback (most recent call last):
+        ...
+        tuneflow.errors.UnknownName: unknown storage 'mongo'; known are: sqlite, postgresql, mysql, mariadb, mssql
+    """
+    if spec is None:
+        return InMemoryStorage()
+    if isinstance(spec, BaseStorage):
+        return spec
+    if not isinstance(spec, str | os.PathLike):
+        raise InvalidArgumentType(f"storage={spec!r} is of type {type(spec).__name__}; it must be one of: {_FORMS}")
+    text = os.fspath(spec)
+    if not isinstance(text, str):
+        raise InvalidArgumentType(f"storage={spec!r} is a path of bytes; give it as text")
+    if isinstance(spec, str) and text.startswith("journal:") and not text.startswith("journal://"):
+        return _open_journal(text.removeprefix("journal:"), sync_interval_s)
+    if isinstance(spec, str) and "://" in text:
+        return _open_database(text)
+    return _open_journal(text, sync_interval_s)
+
+
+def _open_journal(text: str, sync_interval_s: float) -> Journal:
+    if not text or "\0" in text:
+        raise InvalidArgument(f"storage={text!r} names no file; it must be one of: {_FORMS}")
+    path = Path(text)
+    if path.is_dir():
+        raise InvalidArgument(f"storage={text!r} is a folder; give a file, for instance {str(path / 'study.log')!r}")
+    if text.endswith(("/", os.sep)):
+        raise InvalidArgument(f"storage={text!r} ends like a folder; give a file, for instance {text + 'study.log'!r}")
+    if path.exists():
+        if not path.is_file():
+            raise InvalidArgument(f"storage={text!r} is no regular file; a journal must be one")
+        with path.open("rb") as file:
+            if file.read(15) == b"SQLite format 3":
+                raise InvalidArgument(f"storage={text!r} is an SQLite database; write 'sqlite:///{text}'")
+    else:
+        _make_folder(path, text)
+    return Journal(path, sync_interval_s=sync_interval_s)
+
+
+def _make_folder(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidArgument(f"storage={text!r}: a part of {str(path.parent)!r} is a file, not a folder") from None
+
+
+def _open_database(text: str) -> RDBStorage:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+    try:
+        url = make_url(text)
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except NoSuchModuleError:
+        raise UnknownName("storage", text.partition("://")[0], _SCHEMES) from None
+    except ImportError as error:
+        module = (error.name or str(error)).partition(".")[0]
+        raise MissingLibrary(_DRIVERS.get(module, module), None) from error
+    except (ArgumentError, ValueError) as error:
+        raise InvalidArgument(
+            f"storage: this URL cannot be read ({error}); write it like 'sqlite:///study.db' or "
+            f"'postgresql://user:password@host:5432/name'"
+        ) from None
+    shown = url.render_as_string(hide_password=True)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    file = _sqlite_file(url.database) if is_sqlite else None
+    if file is not None:
+        _check_sqlite_file(file, shown)
+    # Servers close connections that idle through a long trial: they are tried before use.
+    options: dict[str, Any] = (
+        {"connect_args": {"timeout": 60.0, "factory": _WalConnection}} if is_sqlite else {"pool_pre_ping": True}
+    )
+    try:
+        storage = RDBStorage(text, engine_kwargs=options)
+    except OperationalError as error:
+        raise UsageError(
+            f"storage {shown} does not answer: {error.orig}. Check that the database is there and may be written to"
+        ) from error
+    if file is not None:
+        _check_wal(storage, shown)
+    return storage
+
+
+def _sqlite_file(database: str | None) -> Path | None:
+    is_in_memory = not database or database == ":memory:" or database.startswith("file:")
+    return None if is_in_memory or database is None else Path(database)
+
+
+def _check_sqlite_file(file: Path, shown: str) -> None:
+    if file.is_dir():
+        raise InvalidArgument(f"storage={shown!r}: {str(file)!r} is a folder; give a file")
+    if not file.exists():
+        _make_folder(file, shown)
+        return
+    with file.open("rb") as handle:
+        start = handle.read(15)
+    if start and start != b"SQLite format 3":
+        raise InvalidArgument(f"storage={shown!r}: {str(file)!r} is a file, but no SQLite database")
+
+
+def _check_wal(storage: RDBStorage, shown: str) -> None:
+    from sqlalchemy import text as sql
+
+    with storage.engine.connect() as connection:
+        mode = connection.execute(sql("PRAGMA journal_mode")).scalar()
+    if mode != "wal":
+        warnings.warn(
+            f"storage {shown}: SQLite keeps journal_mode={mode} instead of WAL, as on network file systems; reports "
+            f"are slower and processes wait for each other. A local file, a journal or PostgreSQL does not",
+            TuneflowWarning,
+            stacklevel=4,
+        )
+
+
+class _WalConnection(sqlite3.Connection):
+    """A connection in WAL mode.
+
+    A class and not a listener on the engine: Optuna makes the engine and uses it before a listener could be attached,
+    and makes it anew from its arguments when a storage is unpickled.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for attempt in range(100):
+            try:
+                self.execute("PRAGMA journal_mode=WAL").close()
+                break
+            except sqlite3.OperationalError:
+                # The change of mode, done once per file, does not wait for other connections as all else does.
+                if attempt == 99:
+                    raise
+                time.sleep(0.05)
+        # In WAL mode this never damages the file; a power failure may take the last commits away.
+        self.execute("PRAGMA synchronous=NORMAL").close()

@@ -1,0 +1,122 @@
+"""A storage as samplers should see it: paused trials as pruned ones."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING, Any
+
+from optuna.storages import BaseStorage, get_storage
+from optuna.trial import FrozenTrial, TrialState
+
+__all__ = ["PAUSED_ATTRIBUTE", "ViewStorage"]
+
+PAUSED_ATTRIBUTE = "tuneflow:paused"
+"""The user attribute of a trial that was paused, resumed or not: the step at which it was."""
+
+
+def _delegated(name: str) -> Callable[..., Any]:
+    def method(self: ViewStorage, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.inner, name)(*args, **kwargs)
+
+    return method
+
+
+_METHODS = [name for name, value in vars(BaseStorage).items() if callable(value) and not name.startswith("_")]
+
+if TYPE_CHECKING:
+    _Delegating = BaseStorage
+else:
+    # Satisfies the abstract base; an object binds the inner storage's own methods over these.
+    _Delegating = type("_Delegating", (BaseStorage,), {name: _delegated(name) for name in _METHODS})
+
+
+class ViewStorage(_Delegating):
+    """An Optuna storage over another one, that shows paused and resumed trials as pruned.
+
+    Optuna knows no paused state: such a trial is RUNNING and carries the user attribute ``tuneflow:paused``. TPE
+    counts every running trial among the bad ones; as a pruned trial it is ranked by its reports. ``get_all_trials`` and
+    ``get_n_trials`` show it as PRUNED, with the last reported value as its value unless that is NaN (or the study has
+    several objectives, whose values a report does not hold), and completed at its start. Everything else, writing and
+    ``get_trial`` included, is the inner storage's: the trial can go on.
+
+    Attributes:
+        inner: the storage below.
+        n_paused: how many running trials carry the attribute, kept by its owner. While it is 0 and ``shared`` is
+            False, every call costs what it costs below.
+        shared: whether others may pause trials in the same study, so that ``n_paused`` says nothing.
+
+    Args:
+        inner: any Optuna storage; one over a database gets Optuna's cache, as in ``optuna.create_study``.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
+        >>> trial = study.ask()
+        >>> trial.report(0.5, step=1)
+        >>> trial.set_user_attr("tuneflow:paused", 1)
+        >>> view = ViewStorage(study._storage)
+        >>> view.n_paused = 1
+        >>> [(t.state.name, t.value) for t in view.get_all_trials(study._study_id)]
+        [('PRUNED', 0.5)]
+    """
+
+    def __init__(self, inner: BaseStorage) -> None:
+        self.inner = get_storage(inner)
+        self.n_paused = 0
+        self.shared = False
+        self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
+        for name in _METHODS:
+            if name not in ViewStorage.__dict__:
+                setattr(self, name, getattr(self.inner, name))
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        wanted = None if states is None else {state for state in TrialState if state in states}
+        if not (self.n_paused or self.shared) or not (
+            wanted is None or TrialState.PRUNED in wanted or TrialState.RUNNING in wanted
+        ):
+            return self.inner.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        below = None if wanted is None else tuple(wanted | {TrialState.RUNNING})
+        trials = self._translate(study_id, self.inner.get_all_trials(study_id, deepcopy=False, states=below))
+        if wanted is not None:
+            trials = [trial for trial in trials if trial.state in wanted]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        if state is None or not (self.n_paused or self.shared):
+            return self.inner.get_n_trials(study_id, state)
+        states = (state,) if isinstance(state, TrialState) else state
+        return len(self.get_all_trials(study_id, deepcopy=False, states=states))
+
+    def _translate(self, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        has_one_objective = len(self.inner.get_study_directions(study_id)) == 1
+        running = TrialState.RUNNING
+        translated = []
+        for trial in trials:
+            if trial.state is running and PAUSED_ATTRIBUTE in trial.user_attrs:
+                # A storage puts a new object in place of a trial that changes, so the same object is the same trial.
+                seen = self._shown.get(trial._trial_id)
+                if seen is None or seen[0] is not trial:
+                    seen = self._shown[trial._trial_id] = (trial, _as_pruned(trial, has_one_objective))
+                trial = seen[1]
+            translated.append(trial)
+        if len(self._shown) > 2 * self.n_paused + 64:  # those that have ended meanwhile
+            self._shown.clear()
+        return translated
+
+    def __reduce__(self) -> tuple[type[ViewStorage], tuple[BaseStorage]]:
+        return ViewStorage, (self.inner,)
+
+
+def _as_pruned(trial: FrozenTrial, has_one_objective: bool) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = TrialState.PRUNED
+    shown.datetime_complete = trial.datetime_start
+    last_step = trial.last_step
+    if has_one_objective and last_step is not None:
+        value = trial.intermediate_values[last_step]
+        shown.values = None if math.isnan(value) else [value]
+    return shown
