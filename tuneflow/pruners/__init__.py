@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from tuneflow.pruners.asha import ASHA
 from tuneflow.pruners.base import Continue, Decision, Exploit, NoPruner, Pause, Pruner, Stop
+from tuneflow.pruners.median import MedianStopping
 
-__all__ = ["Continue", "Decision", "Exploit", "NoPruner", "Pause", "Pruner", "Stop"]
+__all__ = [
+    "ASHA",
+    "Continue",
+    "Decision",
+    "Exploit",
+    "MedianStopping",
+    "NoPruner",
+    "Pause",
+    "Pruner",
+    "Stop",
+]

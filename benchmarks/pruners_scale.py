@@ -1,0 +1,87 @@
+"""What a pruner's decision costs, and whether that grows with the number of trials known.
+
+    python benchmarks/pruners_scale.py [--largest 100000]
+
+Each row is the median time of one ``on_report`` in microseconds, with that many trials known before, and the slope
+of log cost over log n by least squares: 0 is flat, 1 is linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+from tuneflow.pruners import ASHA, MedianStopping, NoPruner, Pause, Pruner
+
+SIZES = (100, 1_000, 10_000, 100_000)
+
+
+def known(pruner: Pruner, n: int, steps: list[int], random_: random.Random) -> None:
+    """Lets ``n`` trials report at ``steps`` until they are stopped, and end; a paused one is left paused."""
+    from optuna.trial import TrialState
+
+    for trial in range(n):
+        pruner.on_start(trial, {})
+        for step in steps:
+            decision = pruner.on_report(trial, step, random_.random(), False)
+            if decision.should_stop:
+                break
+        if not isinstance(decision, Pause):
+            pruner.on_end(trial, TrialState.PRUNED)
+
+
+def timed(pruner: Pruner, n: int, before: list[int], step: int, random_: random.Random) -> float:
+    """Median µs of the report at ``step`` of fresh trials, each of which has reported at ``before``."""
+    samples = []
+    for trial in range(n, n + max(100, min(2_000, n))):
+        pruner.on_start(trial, {})
+        for early in before:
+            pruner.on_report(trial, early, random_.random(), False)
+        value = random_.random()
+        start = time.perf_counter_ns()
+        pruner.on_report(trial, step, value, False)
+        samples.append(time.perf_counter_ns() - start)
+    return statistics.median(samples) / 1_000
+
+
+def slope(costs: list[float], sizes: list[int]) -> float:
+    """Least-squares slope of log cost over log n."""
+    if len(sizes) < 2:
+        return 0.0
+    x, y = [math.log(n) for n in sizes], [math.log(cost) for cost in costs]
+    return statistics.linear_regression(x, y).slope
+
+
+CASES: dict[str, tuple[Callable[[], Pruner], list[int], list[int], int]] = {
+    # name: (pruner, steps of the trials known, steps before the timed one, the timed step)
+    "NoPruner": (NoPruner, [1], [], 1),
+    "ASHA stopping, between rungs": (lambda: ASHA(256, min_resource=2), [2], [], 1),
+    "ASHA stopping, at a rung": (lambda: ASHA(256, min_resource=2), [2], [1], 2),
+    "ASHA promotion, between rungs": (lambda: ASHA(256, min_resource=2, promote=True), [2], [], 1),
+    "ASHA promotion, at a rung": (lambda: ASHA(256, min_resource=2, promote=True), [2], [1], 2),
+    "MedianStopping": (lambda: MedianStopping(min_samples_required=3), [1, 2, 3], [], 1),
+    "MedianStopping, within grace": (lambda: MedianStopping(grace_period=2), [1, 2, 3], [], 1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--largest", type=int, default=SIZES[-1])
+    sizes = [n for n in SIZES if n <= parser.parse_args().largest]
+    print(f"{'median µs per decision':38}" + "".join(f"{n:>10,}" for n in sizes) + f"{'slope':>8}")
+    for name, (make, steps, before, step) in CASES.items():
+        costs = []
+        for n in sizes:
+            random_ = random.Random(0)
+            pruner = make()
+            known(pruner, n, steps, random_)
+            costs.append(timed(pruner, n, before, step, random_))
+        print(f"{name:38}" + "".join(f"{cost:10.2f}" for cost in costs) + f"{slope(costs, sizes):8.3f}")
+
+
+if __name__ == "__main__":
+    main()
