@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from tuneflow.checkpoint import Keeper, Retention
 from tuneflow.clock import Clock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UnknownName
 from tuneflow.folders import TrialFolders
-from tuneflow.pruners import ASHA, AdaptedPruner, HyperBand, MedianStopping, NoPruner, Pruner
+from tuneflow.pruners import AdaptedPruner, MedianStopping, NoPruner, Pruner
 from tuneflow.samplers import make_sampler
 from tuneflow.samplers.seeding import derive
 from tuneflow.space import Space
-from tuneflow.storage import journal_path, open_storage
+from tuneflow.storage import Journal, open_storage
 from tuneflow.study import Study
 from tuneflow.verdicts import Verdicts
 
@@ -145,6 +146,8 @@ def build_study(
     metrics = [metric] if isinstance(metric, str) else list(metric or ())
     wanted = _directions(metrics, mode, direction, directions)
     declared = space if isinstance(space, Space) or space is None else Space(space)
+    if declared is not None and declared.has_computed:
+        declared.sample(np.random.default_rng(0))  # finds cycles and failing functions before any trial starts
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise InvalidArgument(f"seed={seed!r} must be an integer >= 0, or None for a random one")
     made_sampler = make_sampler(sampler, space=declared, seed=None if seed is None else derive(int(seed), 0))
@@ -178,7 +181,9 @@ def build_study(
             f"{[d.name.lower() for d in wanted]}"
         )
     if metrics and inner.metric_names != metrics:
-        inner.set_metric_names(metrics)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            inner.set_metric_names(metrics)
     if pruner_metric is not None:
         inner.set_user_attr("tuneflow:pruner_metric", pruner_metric)
     study_seed, is_seeded = _study_seed(inner, seed)
@@ -277,14 +282,14 @@ def _pruner(given: Any) -> Any:
         return convert()
     if isinstance(given, str):
         names = {"none": NoPruner, "median": MedianStopping}
-        budgeted = {"asha": ASHA, "hyperband": HyperBand}
+        budgeted = {"asha": "ASHA", "hyperband": "HyperBand"}
         name = given.lower()
         if name in names:
             return names[name]()
         if name in budgeted:
             raise InvalidArgument(
                 f"pruner={given!r} needs to know the full budget of a trial; pass "
-                f"tuneflow.pruners.{budgeted[name].__name__}(max_resource=100) with your own number of steps"
+                f"tuneflow.pruners.{budgeted[name]}(max_resource=100) with your own number of steps"
             )
         if name in ("pbt", "pb2"):
             raise InvalidArgument(
@@ -299,8 +304,8 @@ def _folder_for(opened: Any, spec: Any, study_name: str) -> Path | None:
     """Where the trials of a study that outlives the process keep their files; None for a study in memory."""
     if isinstance(opened, optuna.storages.InMemoryStorage):
         return None
-    path = journal_path(opened)
-    if path is not None:
+    if isinstance(opened, Journal):
+        path = Path(opened.path)
         return path.with_name(f"{path.name}.trials") / study_name
     return Path("tuneflow_results") / study_name
 

@@ -25,7 +25,7 @@ from tuneflow.samplers.seeding import derive, is_reseedable, reseed
 from tuneflow.storage.view import ViewStorage
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode, is_paused
-from tuneflow.views import StudyViews, exploits
+from tuneflow.views import GIVEN, StudyViews, exploits
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -78,17 +78,20 @@ class Study(StudyViews):
         self._storage = inner._storage
         self._view = ViewStorage(self._storage)
         self._sampling = optuna.Study(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
-        self._distributions = None if space is None else space.distributions
+        self._distributions = self._all_distributions()
         self._live: dict[int, Trial] = {}
         self._orphans: list[int] = []
         self._handed_out: list[int] = []
+        self._once_paused: set[int] = set()
         self._saving: set[int] = set()
         self._rhythms: dict[int, SaveRhythm] = {}
-        self._n_known = 0
         self._n_objectives = len(inner.directions)
         self._seeds_sampler = is_seeded and is_reseedable(inner.sampler)
         self._has_warned_restart = False
         self._verdicts = make_verdicts(self)
+        self._n_known = self.n_new
+        if self._n_known:
+            self.rebuild()
         self.is_stopped = False
         self.hostname = socket.gethostname()
 
@@ -122,7 +125,7 @@ class Study(StudyViews):
 
         Args:
             fixed_distributions: as for ``ask``.
-            point: Optuna parameters that are not to be sampled, a cell of a grid for instance.
+            point: natural values by flat name that are not to be sampled: a cell of the space's grids.
         """
         distributions = self._distributions
         if fixed_distributions:
@@ -130,7 +133,7 @@ class Study(StudyViews):
         if self._seeds_sampler:
             reseed(self._sampling.sampler, derive(self.seed, self._n_known))
         if point:
-            self._sampling.enqueue_trial(dict(point))
+            self._sampling.enqueue_trial({name: self._grids[name].to_param(value) for name, value in point.items()})
         inner = self._sampling.ask(distributions)
         trial = Trial(self, inner, inner.number, _RUNNING)
         self._n_known = trial.number + 1
@@ -260,8 +263,12 @@ class Study(StudyViews):
             self._storage.set_trial_user_attr(trial.storage_id, f"{DECISION}{step}", plain(stored))
         if isinstance(decision, Pause):
             self._storage.set_trial_user_attr(trial.storage_id, PAUSED, step)
-            self._view.n_paused = len(self._verdicts.paused) if self._verdicts is not None else 1
+            self._mark_paused(trial.number)
         return decision
+
+    def _mark_paused(self, number: int) -> None:
+        self._once_paused.add(number)
+        self._view.n_paused = len(self._once_paused)
 
     def _exploit(self, trial: Trial, decision: Exploit, step: int) -> Exploit:
         """Fills in the donor's checkpoint, unless it is still being written."""
@@ -459,9 +466,9 @@ class Study(StudyViews):
             self.listeners.emit("on_trial_end", trial)
         self.keeper.forget(trial.number)
         if self._verdicts is not None:
+            self._once_paused.discard(trial.number)
+            self._view.n_paused = len(self._once_paused)
             self._end_dropped()
-            if not self._verdicts.paused and not self._live:
-                self._view.n_paused = 0
         return storage.get_trial(storage_id)
 
     def _end_dropped(self) -> None:
@@ -508,6 +515,25 @@ class Study(StudyViews):
 
     # Trials of a former driver
 
+    def rebuild(self) -> None:
+        """Folds the stored trials into the pruner; for a study that was loaded."""
+        if self._verdicts is None:
+            return
+        for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
+            self._verdicts.replay(frozen, self._config_of_frozen)
+
+    @property
+    def n_new(self) -> int:
+        """How many trials were ever started."""
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        return sum(1 for trial in trials if trial.state is not TrialState.WAITING)
+
+    def close(self) -> None:
+        """Writes everything to disk; the study can still be read and used afterwards."""
+        flush = getattr(self._storage, "flush", None)
+        if callable(flush):
+            flush()
+
     def adopt(self) -> int:
         """Takes over the trials that a dead driver left RUNNING; ``ask`` hands out those that were not paused first.
 
@@ -520,9 +546,9 @@ class Study(StudyViews):
                 continue
             self._take_over(frozen.number)
             adopted += 1
-            if is_paused(frozen) and self._verdicts is not None:
-                self._view.n_paused = max(self._view.n_paused, 1)
-            else:
+            if PAUSED in frozen.user_attrs:
+                self._mark_paused(frozen.number)
+            if not is_paused(frozen) or self._verdicts is None:
                 self._orphans.append(frozen.number)
         self._orphans.sort()
         return adopted
@@ -594,8 +620,21 @@ class Study(StudyViews):
         Raises:
             InvalidArgument: an entry that is not in the space, or a value outside its domain.
         """
-        point = dict(params) if self.space is None else self.space.to_params(params)
-        self._sampling.enqueue_trial(point, user_attrs=user_attrs, skip_if_exists=skip_if_exists)
+        attrs = dict(user_attrs or {})
+        if self.space is None:
+            point = dict(params)
+        else:
+            point, cell = self.space.split_point(params)
+            point |= {name: self._grids[name].to_param(value) for name, value in cell.items()}
+            kept = self.space.kept(params)
+            if kept:
+                attrs[GIVEN] = kept
+        self._sampling.enqueue_trial(point, user_attrs=attrs or None, skip_if_exists=skip_if_exists)
+
+    def _all_distributions(self) -> dict[str, BaseDistribution] | None:
+        if self.space is None:
+            return None
+        return {**self.space.distributions, **{name: grid.distribution() for name, grid in self._grids.items()}}
 
     # Running
 

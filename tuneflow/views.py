@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tuneflow.space import choice
 from tuneflow.verdicts import DECISION
 
 if TYPE_CHECKING:
@@ -12,9 +13,12 @@ if TYPE_CHECKING:
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, TrialState
 
-    from tuneflow.space import Space
+    from tuneflow.space import Domain, Space
 
-__all__ = ["StudyViews", "exploits"]
+__all__ = ["GIVEN", "StudyViews", "exploits"]
+
+GIVEN = "tuneflow:given"
+"""The user attribute of natural values that a user gave and that Optuna's parameters cannot carry."""
 
 
 class StudyViews:
@@ -28,6 +32,9 @@ class StudyViews:
     def __init__(self, inner: optuna.Study, space: Space | None) -> None:
         self.optuna = inner
         self.space = space
+        self._grids: dict[str, Domain] = (
+            {} if space is None else {name: choice(values) for name, values in space.grids.items()}
+        )
 
     @property
     def study_name(self) -> str:
@@ -131,10 +138,12 @@ class StudyViews:
         """The sampled configuration: the space's, and whatever was suggested on top of it."""
         if self.space is None:
             return dict(trial.params)
-        config = self.space.to_config(trial.params)
-        known = self.space.domains
+        if len(trial.params) == len(self.space.domains) and not self._grids and not trial.user_attrs:
+            return self.space.to_config(trial.params)
+        cell = {name: grid.to_natural(trial.params[name]) for name, grid in self._grids.items() if name in trial.params}
+        config = self.space.to_config(trial.params, given=trial.user_attrs.get(GIVEN, ()), grid=cell)
         for name, value in trial.params.items():
-            if name not in known:
+            if name not in self.space.domains and name not in self._grids:
                 config[name] = value
         return config
 

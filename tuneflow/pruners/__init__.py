@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from tuneflow.pruners.adapted import AdaptedPruner
 from tuneflow.pruners.asha import ASHA
 from tuneflow.pruners.base import Continue, Decision, Exploit, NoPruner, Pause, Pruner, Stop
 from tuneflow.pruners.median import MedianStopping
 
 __all__ = [
     "ASHA",
+    "AdaptedPruner",
     "Continue",
     "Decision",
     "Exploit",

@@ -1,0 +1,442 @@
+"""``tune.run``: a whole experiment in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tuneflow.analysis import ExperimentAnalysis
+from tuneflow.checkpoint import Retention
+from tuneflow.clock import Clock, SystemClock
+from tuneflow.creation import build_study
+from tuneflow.errors import (
+    ExperimentExists,
+    ExperimentNotFound,
+    InvalidArgument,
+    TrialsFailed,
+    TuneflowWarning,
+)
+from tuneflow.plain import plain
+from tuneflow.runner.executor import Executor
+from tuneflow.runner.loop import Loop
+from tuneflow.runner.optimizing import executor_from
+from tuneflow.runner.resources import Resources, check_fits, machine, request_from
+from tuneflow.runner.rules import Rules
+from tuneflow.space import Space
+from tuneflow.stoppers import stopper_from, unseen_keys
+from tuneflow.study import Study
+from tuneflow.trainable.class_api import Trainable
+
+__all__ = ["run"]
+
+_FORMAT = 1
+
+
+def run(
+    trainable: Any,
+    config: Mapping[str, Any] | None = None,
+    *,
+    metric: str | None = None,
+    mode: str | None = None,
+    num_samples: int = 1,
+    name: str | None = None,
+    storage_path: str | os.PathLike[str] | None = None,
+    stop: Any = None,
+    search_alg: Any = None,
+    scheduler: Any = None,
+    points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+    max_concurrent_trials: int | None = None,
+    resources_per_trial: Mapping[str, Any] | Resources | None = None,
+    executor: str | Executor | None = None,
+    time_budget_s: float | None = None,
+    trial_timeout_s: float | None = None,
+    max_failures: int = 0,
+    fail_fast: bool = False,
+    raise_on_failed_trial: bool = True,
+    checkpoint_freq: int = 0,
+    checkpoint_at_end: bool = False,
+    keep_checkpoints_num: int | None = None,
+    checkpoint_score_attr: str | None = None,
+    checkpoint_budget_bytes: int | None = None,
+    on_oom: Any = "fail",
+    callbacks: Sequence[Any] | None = None,
+    loggers: Sequence[Any] | None = None,
+    progress_reporter: Any = None,
+    verbose: int = 2,
+    resume: bool | str = False,
+    seed: int | None = None,
+    deterministic: bool = False,
+) -> ExperimentAnalysis:
+    """Runs trials of ``trainable`` over the space ``config`` and returns what they found.
+
+    Args:
+        trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)`` or a subclass of
+            ``tune.Trainable``.
+        config: the search space, nested as deep as you like; constants pass through.
+        metric: the result to optimise; without one only random and grid search run, and no pruner.
+        mode: "min" or "max". Metric and mode may stand in the scheduler or the searcher instead.
+        num_samples: how many configurations to try, per cell of the space's grids; -1 goes on until a stopper or
+            the time budget ends the run.
+        name: names the experiment and its folder; made up from the trainable and the time where it is left out.
+        storage_path: where experiment folders are; ``./tuneflow_results`` by default.
+        stop: ends trials: a dict (any ``result[key] >= value``), a function of ``(trial_id, result)``, a
+            ``Stopper``, or a list of these.
+        search_alg: a sampler's name, an Optuna sampler, or one of ``tuneflow.search``. TPE by default; random
+            search where the space holds a grid or there is no metric.
+        scheduler: a pruner's name, a tuneflow or Optuna pruner, or one of ``tuneflow.schedulers``.
+        points_to_evaluate: configurations to try first; missing entries are sampled.
+        max_concurrent_trials: trials at a time; as many as fit by default.
+        resources_per_trial: ``{"cpu": 1, "gpu": 0.5}``.
+        executor: "processes" (default), "inline", "ray", "simulated", or an ``Executor``.
+        time_budget_s: seconds after which the run ends.
+        trial_timeout_s: hard limit on one attempt of a trial, in seconds.
+        max_failures: further attempts that a failed trial gets, from its last checkpoint; -1 for no limit.
+        fail_fast: whether the first failed trial ends the run.
+        raise_on_failed_trial: whether to raise ``TrialsFailed`` at the end where trials failed.
+        checkpoint_freq: every how many results a trial that can be saved is.
+        checkpoint_at_end: whether it is at its end.
+        keep_checkpoints_num: how many of a trial's checkpoints stay; all by default.
+        checkpoint_score_attr: result key to rank them by; "min-KEY" for lower is better.
+        checkpoint_budget_bytes: for the checkpoints of all trials together.
+        on_oom: "fail", "prune" or "retry" a trial that ran out of memory.
+        callbacks: listeners, in addition to the loggers.
+        loggers: the loggers, classes or objects; ``tuneflow.callbacks.DEFAULT_LOGGERS`` by default.
+        progress_reporter: shows progress in place of the built-in table.
+        verbose: 0 silent, 1 status, 2 status and results, 3 everything.
+        resume: True goes on with the experiment of this name, "auto" does so if it exists, "errored" also tries
+            its failed trials again.
+        seed: fixes every configuration and decision of a sequential or deterministic run.
+        deterministic: handles events in logical order, so that the same seed gives the same run for a given
+            number of slots.
+
+    Returns:
+        The analysis of the finished run.
+
+    Raises:
+        ExperimentExists: the folder is there and ``resume`` is False.
+        TrialsFailed: trials failed; its attribute ``analysis`` holds the rest.
+        InvalidArgument: an argument that breaks a rule, before anything runs.
+    """
+    clock = SystemClock()
+    settings = _Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
+    request = request_from(_resources_of(trainable, settings, resources_per_trial))
+    total = machine()
+    own = executor if isinstance(executor, Executor) else None
+    n_slots = check_fits(request, own.total() if own is not None else total)
+    if executor == "inline":
+        n_slots = 1
+    folder = _folder(name, storage_path, trainable, clock)
+    exists = _check_folder(folder, resume)
+    study_clock = _clock_of(executor, clock)
+    cells = settings.cells
+    n_trials = None if num_samples == -1 else num_samples * len(cells)
+    rules = Rules(
+        n_trials=n_trials,
+        timeout_s=time_budget_s,
+        max_concurrent=max_concurrent_trials,
+        request=request,
+        stopper=stopper_from(stop),
+        max_failures=max_failures,
+        fail_fast=fail_fast,
+        trial_timeout_s=trial_timeout_s,
+        on_oom=on_oom,
+        checkpoint_freq=checkpoint_freq,
+        checkpoint_at_end=checkpoint_at_end,
+        time_attr=settings.time_attr,
+        is_deterministic=deterministic,
+        name=folder.name,
+        points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
+    )
+    chosen, is_own = executor_from(executor, total=total, default_kind="config")
+    if chosen.needs_pickling:
+        chosen.prepare(trainable, "check")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        study = build_study(
+            settings.space,
+            metric=settings.metric,
+            mode=settings.mode,
+            sampler=settings.sampler,
+            pruner=settings.pruner,
+            storage=folder / "study.log",
+            study_name=folder.name,
+            load_if_exists=exists,
+            seed=seed,
+            folder=folder,
+            retention=Retention(
+                keep_num=keep_checkpoints_num,
+                score_attr=checkpoint_score_attr,
+                budget_bytes=checkpoint_budget_bytes,
+            ),
+            clock=study_clock,
+            has_metric=settings.metric is not None,
+        )
+        if not exists:
+            for point in points_to_evaluate or ():
+                study.enqueue_trial(point)
+        else:
+            study.adopt()
+        _describe(folder, study, settings, num_samples, trainable, clock, deterministic)
+        listeners = _listeners(
+            study, settings, callbacks, loggers, progress_reporter, verbose, n_trials, time_budget_s,
+            min(n_slots, max_concurrent_trials or n_slots), request, total, folder, scheduler, clock,
+        )  # fmt: skip
+        loop = Loop(study, chosen, trainable, rules)
+        loop.n_started = study.n_new
+        try:
+            _drive(loop, study, listeners, folder)
+        finally:
+            if is_own:
+                chosen.shutdown()
+            study.close()
+    _warn_about_unseen(rules)
+    analysis = ExperimentAnalysis(
+        folder, metric=settings.metric, mode=settings.mode, errors=loop.errors, study=study
+    )
+    if loop.errors and raise_on_failed_trial:
+        raise TrialsFailed(loop.errors, analysis)
+    return analysis
+
+
+class _Settings:
+    """What to optimise and how, from the arguments of ``run`` and of the objects given to it."""
+
+    def __init__(
+        self,
+        trainable: Any,
+        config: Mapping[str, Any] | None,
+        metric: str | None,
+        mode: str | None,
+        num_samples: int,
+        search_alg: Any,
+        scheduler: Any,
+        seed: int | None,
+    ) -> None:
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < -1 or num_samples == 0:
+            raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
+        self.space = Space(config or {})
+        self.metric = _agreed("metric", metric, search_alg, scheduler)
+        self.mode = _agreed("mode", mode, search_alg, scheduler)
+        if self.mode not in (None, "min", "max"):
+            raise InvalidArgument(f"mode={self.mode!r} must be 'min' or 'max'")
+        if self.metric is not None and self.mode is None:
+            raise InvalidArgument(f"metric={self.metric!r} needs a mode: pass mode='min' or mode='max'")
+        self.pruner = getattr(scheduler, "to_pruner", lambda: scheduler)()
+        self.time_attr = str(getattr(scheduler, "time_attr", None) or "training_iteration")
+        self.sampler = getattr(search_alg, "to_sampler", lambda **_: search_alg)(space=self.space, seed=seed)
+        if self.metric is None and self.pruner is not None:
+            raise InvalidArgument("a scheduler needs to know what to compare; pass metric= and mode=")
+        if self.sampler is None and (self.space.has_grid or self.metric is None):
+            self.sampler = "random"
+        elif self.space.has_grid and not _is_random(self.sampler):
+            raise InvalidArgument(
+                f"search_alg={search_alg!r} cannot be combined with grid_search, which fixes values itself; use "
+                f"tune.choice for {', '.join(self.space.grids)}, or leave search_alg out"
+            )
+        elif self.metric is None and not _is_random(self.sampler):
+            raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
+        self.cells = self.space.grid_cells()
+
+
+def _is_random(sampler: Any) -> bool:
+    return sampler == "random" or type(sampler).__name__ == "RandomSampler"
+
+
+def _agreed(name: str, given: str | None, *holders: Any) -> str | None:
+    """Metric or mode, which may stand in one place only."""
+    places = [("tune.run", given)] + [(type(holder).__name__, getattr(holder, name, None)) for holder in holders]
+    stated = [(place, value) for place, value in places if isinstance(value, str)]
+    if len(stated) > 1:
+        raise InvalidArgument(
+            f"{name} is given twice, in {' and in '.join(f'{place} ({value!r})' for place, value in stated)}; leave it "
+            f"in one place"
+        )
+    return stated[0][1] if stated else None
+
+
+def _resources_of(trainable: Any, settings: _Settings, given: Any) -> Any:
+    if given is not None:
+        return given
+    if isinstance(trainable, type) and issubclass(trainable, Trainable):
+        return trainable.default_resource_request({})
+    return getattr(trainable, "tuneflow_resources", None)
+
+
+def _clock_of(executor: Any, clock: Clock) -> Clock:
+    return getattr(executor, "clock", clock) if isinstance(executor, Executor) and executor.is_virtual else clock
+
+
+def _folder(name: str | None, storage_path: Any, trainable: Any, clock: Clock) -> Path:
+    if name is None:
+        moment = datetime.fromtimestamp(clock.time(), tz=timezone.utc).astimezone()
+        label = getattr(trainable, "__name__", type(trainable).__name__).strip("<>")
+        name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}"
+        root = Path("tuneflow_results" if storage_path is None else storage_path).expanduser()
+        counter = 1
+        while (root / name).exists():
+            counter += 1
+            name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}_{counter}"
+    elif not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise InvalidArgument(f"name={name!r} must be a folder name without '/'")
+    return (Path("tuneflow_results" if storage_path is None else storage_path).expanduser() / name).resolve()
+
+
+def _check_folder(folder: Path, resume: bool | str) -> bool:
+    """Whether the experiment exists and is to go on."""
+    if resume not in (False, True, "auto", "errored"):
+        raise InvalidArgument(f"resume={resume!r} must be False, True, 'auto' or 'errored'")
+    exists = (folder / "study.log").exists()
+    if resume is False and folder.exists() and any(folder.iterdir()):
+        raise ExperimentExists(
+            f"the folder {folder} exists; pass resume=True to go on with that experiment, or another name"
+        )
+    if resume in (True, "errored") and not exists:
+        raise ExperimentNotFound(
+            f"there is no experiment to resume in {folder}; check name and storage_path, or pass resume='auto' to "
+            f"start it if it does not exist"
+        )
+    return exists
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One driver per experiment folder at a time; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ExperimentExists(
+                f"another process runs the experiment in {folder}; wait for it, end it, or use another name"
+            ) from None
+        yield
+
+
+def _describe(
+    folder: Path,
+    study: Study,
+    settings: _Settings,
+    num_samples: int,
+    trainable: Any,
+    clock: Clock,
+    is_deterministic: bool,
+) -> None:
+    """Writes ``experiment.json``: what was asked for. Paths in it are relative, so that the folder can move."""
+    target = folder / "experiment.json"
+    if target.exists():
+        return
+    text = json.dumps(
+        {
+            "version": _FORMAT,
+            "name": folder.name,
+            "metric": settings.metric,
+            "mode": settings.mode,
+            "num_samples": num_samples,
+            "n_cells": len(settings.cells),
+            "seed": study.seed,
+            "deterministic": is_deterministic,
+            "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
+            "space": plain({key: repr(value) for key, value in settings.space.definition.items()}),
+            "created": clock.time(),
+        },
+        indent=1,
+    )
+    draft = folder / ".experiment.json"
+    draft.write_text(text)
+    draft.replace(target)
+
+
+def _listeners(
+    study: Study,
+    settings: _Settings,
+    callbacks: Sequence[Any] | None,
+    loggers: Sequence[Any] | None,
+    progress_reporter: Any,
+    verbose: int,
+    n_trials: int | None,
+    timeout_s: float | None,
+    n_slots: int,
+    request: Resources,
+    total: Resources,
+    folder: Path,
+    scheduler: Any,
+    clock: Clock,
+) -> list[Any]:
+    from tuneflow.callbacks import wiring
+
+    return wiring.for_run(
+        callbacks=callbacks,
+        loggers=loggers,
+        progress_reporter=progress_reporter,
+        verbose=verbose,
+        metric=settings.metric,
+        mode=settings.mode,
+        n_trials=n_trials,
+        timeout_s=timeout_s,
+        n_slots=n_slots,
+        request=request.as_dict(),
+        total=total.as_dict(),
+        folder=folder,
+        scheduler=type(scheduler).__name__ if scheduler is not None and not isinstance(scheduler, str) else scheduler,
+        clock=clock,
+    )
+
+
+def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> None:
+    """Runs the loop with the listeners attached. SIGTERM ends it as Ctrl-C does."""
+    for listener in listeners:
+        study.listeners.add(listener)
+    study.listeners.emit("on_study_start", study)
+    try:
+        with _sigterm_as_interrupt():
+            loop.run()
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; finished trials are kept. Go on with tune.run(..., name={folder.name!r}, "
+            f"storage_path={str(folder.parent)!r}, resume=True)",
+            flush=True,
+        )
+        raise
+    finally:
+        study.listeners.emit("on_study_end", study)
+        for listener in listeners:
+            study.listeners.remove(listener)
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _warn_about_unseen(rules: Rules) -> None:
+    import warnings
+
+    unseen = unseen_keys(rules.stopper)
+    if unseen:
+        warnings.warn(
+            TuneflowWarning(f"stop names {', '.join(sorted(unseen))}, which no result held"),
+            stacklevel=3,
+        )
+
+
