@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -182,13 +183,14 @@ def run(
                 study.enqueue_trial(point)
         else:
             study.adopt()
+        n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         _describe(folder, study, settings, num_samples, trainable, clock, deterministic)
         listeners = _listeners(
             study, settings, callbacks, loggers, progress_reporter, verbose, n_trials, time_budget_s,
             min(n_slots, max_concurrent_trials or n_slots), request, total, folder, scheduler, clock,
         )  # fmt: skip
         loop = Loop(study, chosen, trainable, rules)
-        loop.n_started = study.n_new
+        loop.n_started = study.n_new - n_again
         try:
             _drive(loop, study, listeners, folder)
         finally:
@@ -401,10 +403,9 @@ def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> 
         with _sigterm_as_interrupt():
             loop.run()
     except KeyboardInterrupt:
-        print(
+        sys.stderr.write(
             f"\ninterrupted; finished trials are kept. Go on with tune.run(..., name={folder.name!r}, "
-            f"storage_path={str(folder.parent)!r}, resume=True)",
-            flush=True,
+            f"storage_path={str(folder.parent)!r}, resume=True)\n"
         )
         raise
     finally:

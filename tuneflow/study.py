@@ -553,6 +553,14 @@ class Study(StudyViews):
         self._orphans.sort()
         return adopted
 
+    def enqueue_failed(self) -> int:
+        """Has the configurations of all failed trials tried again, as new trials. Returns how many."""
+        failed = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(TrialState.FAIL,))
+        for frozen in failed:
+            given = frozen.user_attrs.get(GIVEN)
+            self._sampling.enqueue_trial(frozen.params, user_attrs={GIVEN: given} if given else None)
+        return len(failed)
+
     def _take_over(self, number: int) -> Trial:
         frozen = self._storage.get_trial(self._storage_id(number))
         trial = Trial(self, optuna.Trial(self._sampling, frozen._trial_id), number, _RUNNING)

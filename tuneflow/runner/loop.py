@@ -399,10 +399,13 @@ class Loop:
     # Failures
 
     def _error_of(self, event: Failed) -> BaseException:
-        if event.error is not None and self.rules.catch is not None:
-            return event.error
         make = OutOfMemory if event.is_out_of_memory else TrialFailed
         error = make(event.summary, trial=event.trial, traceback_text=event.traceback_text)
+        if event.error is not None and self.rules.catch is not None:
+            # The exception itself is what an Optuna user catches; where it was raised stands in its cause.
+            if self.executor.needs_pickling:
+                event.error.__cause__ = TrialFailed(event.traceback_text, trial=event.trial)
+            return event.error
         error.__cause__ = event.error
         return error
 

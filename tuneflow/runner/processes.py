@@ -56,6 +56,7 @@ class ProcessExecutor(Executor):
         self._by_descriptor: dict[int, _Seat] = {}
         self._selector = selectors.DefaultSelector()
         self._free = self._total
+        self._n_oom_kills = n_oom_kills()
 
     def prepare(self, trainable: Any, key: str) -> None:
         self._blobs[key] = pack(trainable)
@@ -109,7 +110,9 @@ class ProcessExecutor(Executor):
     def _lost(self, seat: _Seat) -> Event:
         self._vacate(seat)
         code = seat.worker.kill()
-        reason, is_memory = describe_exit(code)
+        n_killed = n_oom_kills()
+        reason, is_memory = describe_exit(code, is_oom_likely=n_killed > self._n_oom_kills)
+        self._n_oom_kills = n_killed
         return Lost(seat.assignment.trial, seat.assignment.attempt, reason, "", is_memory)
 
     def _vacate(self, seat: _Seat) -> None:
@@ -149,23 +152,34 @@ class ProcessExecutor(Executor):
         self._selector = selectors.DefaultSelector()
 
 
-def describe_exit(code: int | None) -> tuple[str, bool]:
-    """How a worker ended, for people; and whether it looks like the kernel's OOM killer."""
+def n_oom_kills() -> int:
+    """How many processes the kernel of this machine has killed for memory since it started; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    except OSError:
+        return 0
+
+
+def describe_exit(code: int | None, *, is_oom_likely: bool) -> tuple[str, bool]:
+    """How a worker ended, for people; and whether the kernel's OOM killer did it.
+
+    Args:
+        code: the exit code, negative for a signal.
+        is_oom_likely: whether the kernel has killed a process for memory meanwhile.
+    """
     if code is None:
         return "the worker process ended", False
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        hints = {
-            "SIGKILL": "killed, often by the kernel because memory ran out",
-            "SIGSEGV": "a crash in native code",
-            "SIGABRT": "an abort in native code",
-        }
-        hint = f" ({hints[name]})" if name in hints else ""
-        return f"the worker process was ended by {name}{hint}", name == "SIGKILL"
-    return f"the worker process ended with exit code {code} (os._exit, or a crash of the interpreter)", False
+    if code >= 0:
+        return f"the worker process ended with exit code {code} (os._exit, or a crash of the interpreter)", False
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if name == "SIGKILL" and is_oom_likely:
+        return "the kernel ended the worker process because the machine ran out of memory", True
+    hints = {"SIGSEGV": " (a crash in native code)", "SIGABRT": " (an abort in native code)"}
+    return f"the worker process was ended by {name}{hints.get(name, '')}", False
 
 
 def pack(trainable: Any) -> bytes:
