@@ -51,9 +51,7 @@ __all__ = [*_WHERE]
 registry.register("runner", "optimize", "tuneflow.runner.optimizing:optimize")
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
-registry.register(
-    "executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray"
-)
+registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
 for _name, _library, _extra in (
     ("hyperopt", "hyperopt", "hyperopt"),
     ("nevergrad", "nevergrad", "nevergrad"),
@@ -61,9 +59,7 @@ for _name, _library, _extra in (
     ("ax", "ax-platform", "ax"),
     ("rustuna", "rustuna", "rustuna"),
 ):
-    registry.register(
-        "sampler", _name, f"tuneflow_integrations.{_name}:make_sampler", library=_library, extra=_extra
-    )
+    registry.register("sampler", _name, f"tuneflow_integrations.{_name}:make_sampler", library=_library, extra=_extra)
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,18 @@ from typing import Any, Literal
 
 from tuneflow.errors import InvalidArgument
 
-__all__ = ["Checkpoint", "Deferred", "Keeper", "Kept", "Retention", "SaveRhythm", "Staged", "folder_name", "read_notes", "stage"]
+__all__ = [
+    "Checkpoint",
+    "Deferred",
+    "Keeper",
+    "Kept",
+    "Retention",
+    "SaveRhythm",
+    "Staged",
+    "folder_name",
+    "read_notes",
+    "stage",
+]
 
 _PREFIX = "checkpoint_"
 _NOTES = ".tuneflow.json"

@@ -24,6 +24,8 @@ from tuneflow.samplers.seeding import derive
 from tuneflow.space import Space
 from tuneflow.storage import Journal, open_storage
 from tuneflow.study import Study
+from tuneflow.study_core import StudyCore
+from tuneflow.telling import Objectives
 from tuneflow.verdicts import Verdicts
 
 __all__ = ["build_study", "create_study", "load_study"]
@@ -190,22 +192,20 @@ def build_study(
     return Study(
         inner,
         space=declared,
-        metrics=metrics,
-        pruner_metric=pruner_metric,
+        objectives=Objectives(tuple(metrics), pruner_metric, has_metric),
         make_verdicts=_verdicts_maker(made_pruner, metrics, wanted, pruner_metric, study_seed),
         seed=study_seed,
         is_seeded=is_seeded,
         keeper=Keeper(retention),
         folders=TrialFolders(folder if folder is not None else _folder_for(opened, storage, inner.study_name)),
         clock=clock,
-        has_metric=has_metric,
     )
 
 
 def _verdicts_maker(
     pruner: Any, metrics: Sequence[str], wanted: Sequence[StudyDirection], pruner_metric: str | None, seed: int
-) -> Callable[[Study], Verdicts | None]:
-    def make(study: Study) -> Verdicts | None:
+) -> Callable[[StudyCore], Verdicts | None]:
+    def make(study: StudyCore) -> Verdicts | None:
         if pruner is None or isinstance(pruner, (NoPruner, optuna.pruners.NopPruner)):
             return None
         index = metrics.index(pruner_metric) if pruner_metric in metrics else 0

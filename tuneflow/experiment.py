@@ -198,9 +198,7 @@ def run(
                 chosen.shutdown()
             study.close()
     _warn_about_unseen(rules)
-    analysis = ExperimentAnalysis(
-        folder, metric=settings.metric, mode=settings.mode, errors=loop.errors, study=study
-    )
+    analysis = ExperimentAnalysis(folder, metric=settings.metric, mode=settings.mode, errors=loop.errors, study=study)
     if loop.errors and raise_on_failed_trial:
         raise TrialsFailed(loop.errors, analysis)
     return analysis
@@ -439,5 +437,3 @@ def _warn_about_unseen(rules: Rules) -> None:
             TuneflowWarning(f"stop names {', '.join(sorted(unseen))}, which no result held"),
             stacklevel=3,
         )
-
-

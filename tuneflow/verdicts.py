@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tuneflow.pruners.base import CONTINUE, PAUSE, Continue, Decision, Exploit, Pause, Pruner, Stop
 
 if TYPE_CHECKING:
-    import numpy
+    import numpy as np
     from optuna.trial import FrozenTrial, TrialState
 
     from tuneflow.space import Space
@@ -61,9 +61,7 @@ class Verdicts:
         paused: numbers of the trials that wait to be resumed by this driver.
     """
 
-    def __init__(
-        self, pruner: Pruner, *, space: Space | None, rng: numpy.random.Generator, is_maximized: bool
-    ) -> None:
+    def __init__(self, pruner: Pruner, *, space: Space | None, rng: np.random.Generator, is_maximized: bool) -> None:
         self.pruner = pruner
         self.paused: set[int] = set()
         self._sign = -1.0 if is_maximized else 1.0

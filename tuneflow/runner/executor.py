@@ -29,7 +29,8 @@ class Executor(ABC):
 
     def attach(self, handle: Callable[[Event], None]) -> None:  # noqa: B027
         """Called once by the Loop. An executor that runs trials on the caller's own thread hands ``Reported``,
-        ``Suggested`` and ``Saved`` to ``handle``, which answers through ``reply`` before it returns."""
+        ``Suggested`` and ``Saved`` to ``handle``, which answers through ``reply`` before it returns.
+        """
 
     def prepare(self, trainable: Any, key: str) -> None:  # noqa: B027
         """Called once before the first ``start`` of a trainable; raises where it cannot be run here."""

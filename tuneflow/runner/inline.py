@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tuneflow.clock import Clock
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.resources import Resources
-from tuneflow.trainable.messages import Assignment, Event, Reported, Suggested
+from tuneflow.trainable.messages import Assignment, Event
 from tuneflow.trainable.running import kind_of, run
 from tuneflow.trainable.session import Session
 
@@ -46,7 +46,7 @@ class InlineExecutor(Executor):
         session = Session(assignment, self, self._clock)
         return [run(session, assignment.trainable, kind_of(assignment.trainable, default=self._default_kind))]
 
-    def ask(self, event: Reported | Suggested) -> Any:
+    def ask(self, event: Event) -> Any:
         """The running trial's way to the Loop: answered before it returns."""
         self._has_answer = False
         self.send(event)

@@ -22,11 +22,12 @@ from tuneflow.errors import (
     TrialTimeout,
     WorkerLost,
 )
-from tuneflow.pruners.base import CONTINUE, Continue, Exploit, Pause, Stop
+from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.ordering import LogicalOrder, Order
 from tuneflow.runner.resources import check_fits
 from tuneflow.runner.rules import Rules
+from tuneflow.saving import is_needed
 from tuneflow.study import Study
 from tuneflow.trainable.messages import (
     Answer,
@@ -267,10 +268,7 @@ class Loop:
         self._has_seen_metric = True
         trial.time_total_s = event.time_total_s
         stopper = self.rules.stopper
-        if stopper is not None and stopper(trial.trial_id, trial.last_result or result):
-            run.is_ended_by_stop = True
-            decision = Stop(complete=True)
-        elif self._is_ending and not isinstance(decision, (Stop, Pause)):
+        if (stopper is not None and stopper(trial.trial_id, trial.last_result or result)) or (self._is_ending and not isinstance(decision, (Stop, Pause))):
             run.is_ended_by_stop = True
             decision = Stop(complete=True)
         if isinstance(result, Mapping) and result.get("done") and not isinstance(decision, Stop):
@@ -278,15 +276,12 @@ class Loop:
             decision = Stop(complete=True)
         if isinstance(decision, (Stop, Pause)):
             run.verdict = decision
-        if isinstance(decision, Exploit) and self.study.is_saving(decision.donor):
+        if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
             self._waiting_for_donor[number] = decision.donor
             return
         keep = self._is_kept_by_rule(event, decision)
-        save = isinstance(event.checkpoint, Deferred) and (keep or self._is_needed(decision))
+        save = isinstance(event.checkpoint, Deferred) and (keep or is_needed(decision))
         self.executor.reply(number, Answer(decision, save, keep))
-
-    def _is_needed(self, decision: Any) -> bool:
-        return isinstance(decision, Pause) or (isinstance(decision, Continue) and decision.save)
 
     def _is_kept_by_rule(self, event: Reported, decision: Any) -> bool:
         freq = self.rules.checkpoint_freq
@@ -299,7 +294,7 @@ class Loop:
         if not isinstance(event.metrics, Mapping):
             if not self.study.listeners and self.rules.stopper is None:
                 return event.metrics
-            metrics = {self.study.objective_name: event.metrics}
+            metrics = {self.study.objectives.name: event.metrics}
         else:
             metrics = dict(event.metrics)
         metrics.setdefault("done", False)
@@ -323,10 +318,10 @@ class Loop:
 
     def _on_saved(self, run: _Run, event: Saved) -> None:
         if event.content is None:
-            self.study.save_failed(run.trial)
+            self.study.saving.give_up(run.trial)
         else:
             step = run.trial.last_step if event.step is None else event.step
-            self.study.save_for(
+            self.study.saving.save(
                 run.trial, step or event.iteration, event.content, run.trial.last_result, is_own=event.is_own
             )
         self._serve_waiting(event.trial)
@@ -344,8 +339,8 @@ class Loop:
         del self._runs[number]
         self._order.leave(number)
         self._waiting_for_donor.pop(number, None)
-        if self.study.is_saving(number):
-            self.study.save_failed(run.trial)
+        if self.study.saving.is_pending(number):
+            self.study.saving.give_up(run.trial)
         self._serve_waiting(number)
 
     def _on_finished(self, run: _Run, event: Finished) -> None:
@@ -374,7 +369,7 @@ class Loop:
             self.study.finish(trial, None, value)
             return
         if value is not None and (isinstance(value, Mapping) or _is_number(value)):
-            metrics = dict(value) if isinstance(value, Mapping) else {self.study.objective_name: value}
+            metrics = dict(value) if isinstance(value, Mapping) else {self.study.objectives.name: value}
             step = (trial.last_step or trial.start_step) + 1
             last = trial.last_result or {}
             self.study.report_for(
@@ -392,8 +387,8 @@ class Loop:
                 },
                 step,
             )
-        if trial.last_step is None and self.study.has_metric:
-            raise MetricMissing(self.study.objective_name, [])
+        if trial.last_step is None and self.study.objectives.has_metric:
+            raise MetricMissing(self.study.objectives.name, [])
         self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
 
     # Failures
@@ -430,10 +425,14 @@ class Loop:
         number = run.trial.number
         if isinstance(error, (MetricMissing, CheckpointMissing)):
             return False
-        has_progress = (run.trial.last_step or 0) > run.started_at_step and self.study.keeper.latest(number) is not None
+        has_progress = (run.trial.last_step or 0) > run.started_at_step and self.study.saving.has_any(number)
         failures = 1 if has_progress and self.rules.max_failures == -1 else self._failures.get(number, 0) + 1
         self._failures[number] = failures
-        if isinstance(error, OutOfMemory) and self.rules.on_oom == "retry" and failures <= max(1, self.rules.max_failures):
+        if (
+            isinstance(error, OutOfMemory)
+            and self.rules.on_oom == "retry"
+            and failures <= max(1, self.rules.max_failures)
+        ):
             return True
         if self.rules.max_failures == -1:
             return has_progress or failures <= 3

@@ -32,9 +32,7 @@ class WorkerProcess:
         self.loaded = ""
         variables = {**os.environ, **dict(environment)}
         package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-        variables["PYTHONPATH"] = os.pathsep.join(
-            [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
+        variables["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tuneflow.runner.worker", str(theirs.fileno()), str(os.getpid())],

@@ -82,9 +82,7 @@ class ProcessExecutor(Executor):
             step_s = _LIVENESS_S if waiting_s is None else min(waiting_s, _LIVENESS_S)
             events = [self._read(key.data) for key, _ in self._selector.select(step_s)]
             if not events:
-                events = [
-                    self._lost(seat) for seat in list(self._seats.values()) if not seat.worker.is_alive
-                ]
+                events = [self._lost(seat) for seat in list(self._seats.values()) if not seat.worker.is_alive]
             if waiting_s is not None:
                 waiting_s -= step_s
             if events or (waiting_s is not None and waiting_s <= 0) or not self._seats:

@@ -73,7 +73,8 @@ def run(session: Session, trainable: Any, kind: Kind) -> Finished | Failed:
     sessions.enter(session)
     try:
         if kind == "class":
-            value, is_pruned = _run_class(session, trainable), False
+            _run_class(session, trainable)
+            value, is_pruned = None, False
         else:
             value, is_pruned = _run_function(session, trainable, kind)
         return Finished(assignment.trial, assignment.attempt, value, is_pruned, kind)
@@ -90,7 +91,8 @@ def _run_function(session: Session, trainable: Callable[..., Any], kind: Kind) -
         try:
             value = _call(session, trainable, kind)
             if inspect.isgenerator(value):
-                value = _drain(session, value)
+                _drain(session, value)
+                return None, False
             return value, False
         except TrialInterrupt as interrupt:
             if not isinstance(interrupt.decision, Exploit):
@@ -196,8 +198,6 @@ def _failure(session: Session, error: BaseException) -> Failed:
         text,
         isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError",
     )
-
-
 
 
 def _name(trainable: Any) -> str:

@@ -1,0 +1,120 @@
+"""A study's checkpoints: which are made, where they go, who waits for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tuneflow.checkpoint import Checkpoint, Deferred, Keeper, Reason, SaveRhythm, is_folder_like, stage
+from tuneflow.clock import Clock
+from tuneflow.folders import TrialFolders
+from tuneflow.listening import Listeners
+from tuneflow.pruners.base import Continue, Decision, Exploit, Pause
+from tuneflow.trial import Trial
+
+__all__ = ["Saving", "is_needed"]
+
+
+def is_needed(decision: Decision) -> bool:
+    """Whether a decision asks for the checkpoint of the report that it answers."""
+    return isinstance(decision, Pause) or (isinstance(decision, Continue) and decision.save)
+
+
+class Saving:
+    """Takes checkpoints in and hands them out.
+
+    Attributes:
+        keeper: holds them.
+    """
+
+    def __init__(self, keeper: Keeper, folders: TrialFolders, listeners: Listeners, clock: Clock) -> None:
+        self.keeper = keeper
+        self._folders = folders
+        self._listeners = listeners
+        self._clock = clock
+        self._pending: set[int] = set()
+        self._rhythms: dict[int, SaveRhythm] = {}
+
+    def take(self, trial: Trial, step: int, given: Any, decision: Decision, metrics: Any) -> None:
+        """A report came with a checkpoint.
+
+        A folder or an object is kept; a function is called only where the decision or recovery needs it; one
+        that can be made elsewhere is noted as on its way where it is needed.
+        """
+        if isinstance(given, Deferred):
+            if is_needed(decision):
+                self._pending.add(trial.number)
+            return
+        if isinstance(decision, Exploit):
+            return  # the donor's takes its place
+        is_function = callable(given)
+        if is_function and not is_needed(decision) and not self._is_recovery_due(trial):
+            return
+        start_s = self._clock.monotonic()
+        content = stage(given, trial.dir, step, trial.attempt) if is_folder_like(given) else given
+        self.save(trial, step, content, metrics, is_own=not is_function)
+        if is_function and trial.number in self._rhythms:
+            self._rhythms[trial.number].saved(start_s, self._clock.monotonic())
+
+    def save(self, trial: Trial, step: int, content: Any, metrics: Any = None, *, is_own: bool = False) -> None:
+        """Keeps a checkpoint of ``step``: a ``Staged`` folder, which is moved, or an object.
+
+        Args:
+            trial: whose it is.
+            step: the step that it was taken at.
+            content: the folder or object.
+            metrics: the report of that step, for retention by score.
+            is_own: the user reported it or a rule asked for it; False for one that only the tuner needs.
+        """
+        score = self.keeper.retention.score(dict(metrics)) if isinstance(metrics, Mapping) else None
+        reason: Reason = "reported" if is_own else "needed"
+        kept = self.keeper.commit(trial.number, step, content, _folder(trial), score=score, reason=reason)
+        self._pending.discard(trial.number)
+        if self._listeners and isinstance(kept.content, Checkpoint):
+            self._listeners.emit("on_trial_checkpoint", trial, kept.content)
+
+    def give_up(self, trial: Trial) -> None:
+        """A checkpoint that was on its way will not come."""
+        self._pending.discard(trial.number)
+
+    def is_pending(self, number: int) -> bool:
+        """Whether a checkpoint of the trial is on its way."""
+        return number in self._pending
+
+    def copy(self, donor: int, trial: Trial, step: int) -> Any:
+        """Makes the donor's latest checkpoint the trial's own at ``step`` and returns it."""
+        return self.keeper.copy_from(donor, trial.number, step, _folder(trial))
+
+    def start_of(self, number: int) -> int:
+        """The step from which a trial would go on: that of its latest checkpoint, 0 without one."""
+        kept = self.keeper.latest(number)
+        return 0 if kept is None else kept.step
+
+    def has_any(self, number: int) -> bool:
+        """Whether the trial has a checkpoint."""
+        return self.keeper.latest(number) is not None
+
+    def adopt(self, number: int, last_step: int) -> None:
+        """Takes over what a former driver left in the trial's folder, up to the last recorded step."""
+        if not self._folders.is_temporary:
+            self.keeper.adopt(number, self._folders.of(number))
+            self.keeper.drop_after(number, last_step)
+
+    def end(self, number: int) -> None:
+        """The trial has ended."""
+        self._rhythms.pop(number, None)
+        self._pending.discard(number)
+        self.keeper.forget(number)
+
+    def _is_recovery_due(self, trial: Trial) -> bool:
+        """Whether a function is to be called for recovery alone: only where the result would outlive the process."""
+        if self._folders.is_temporary:
+            return False
+        rhythm = self._rhythms.get(trial.number)
+        if rhythm is None:
+            rhythm = self._rhythms[trial.number] = SaveRhythm(self._clock.monotonic())
+        return rhythm.is_due(self._clock.monotonic())
+
+
+def _folder(trial: Trial) -> Callable[[], Any]:
+    return lambda: trial.dir

@@ -1,0 +1,439 @@
+"""The machine inside a Study: the only owner of trial state.
+
+A trial's states and what moves it between them:
+
+* running: from ``start``; from ``resume``, where it was paused, retried, or left by a former driver;
+* paused: a report was answered ``Pause``; in Optuna's storage it stays RUNNING with ``tuneflow:paused``;
+* ended: ``finish`` writes COMPLETE, PRUNED or FAIL; paused trials that the pruner gives up end as PRUNED.
+"""
+
+from __future__ import annotations
+
+import socket
+import warnings
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+
+from tuneflow.checkpoint import Keeper
+from tuneflow.clock import Clock, SystemClock
+from tuneflow.errors import InvalidArgument, TuneflowWarning, UsageError
+from tuneflow.folders import TrialFolders
+from tuneflow.listening import Listeners
+from tuneflow.plain import plain
+from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
+from tuneflow.samplers.seeding import derive, is_reseedable, reseed
+from tuneflow.saving import Saving
+from tuneflow.storage.view import ViewStorage
+from tuneflow.telling import Objectives, as_step, judge
+from tuneflow.trial import Trial
+from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode, is_paused
+from tuneflow.views import StudyViews, exploits
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from tuneflow.space import Space
+
+__all__ = ["StudyCore"]
+
+_RUNNING = TrialState.RUNNING
+
+
+class StudyCore(StudyViews):
+    """What drivers call: the Loop, and the public face ``Study``.
+
+    Attributes:
+        objectives: which entries of a report matter.
+        seed: of the study; everything random derives from it where the user gave one.
+        listeners: hear what happens to trials.
+        saving: the trials' checkpoints.
+        folders: where trials keep their files.
+        clock: where times come from.
+        hostname: of this machine.
+    """
+
+    def __init__(
+        self,
+        inner: optuna.Study,
+        *,
+        space: Space | None,
+        objectives: Objectives,
+        make_verdicts: Callable[[StudyCore], Verdicts | None],
+        seed: int,
+        is_seeded: bool,
+        keeper: Keeper,
+        folders: TrialFolders,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(inner, space)
+        self.objectives = objectives
+        self.seed = seed
+        self.listeners = Listeners()
+        self.folders = folders
+        self.clock: Clock = clock or SystemClock()
+        self.saving = Saving(keeper, folders, self.listeners, self.clock)
+        self.hostname = socket.gethostname()
+        self._storage = inner._storage
+        self._view = ViewStorage(self._storage)
+        self._sampling = optuna.Study(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
+        self._distributions = self._all_distributions()
+        self._n_objectives = len(inner.directions)
+        self._seeds_sampler = is_seeded and is_reseedable(inner.sampler)
+        self._live: dict[int, Trial] = {}
+        self._again: list[int] = []
+        self._handed_out: list[int] = []
+        self._once_paused: set[int] = set()
+        self._has_warned_restart = False
+        self._verdicts = make_verdicts(self)
+        self._n_known = self.n_new
+        if self._n_known:
+            self._rebuild()
+
+    def _all_distributions(self) -> dict[str, BaseDistribution] | None:
+        if self.space is None:
+            return None
+        return {**self.space.distributions, **{name: grid.distribution() for name, grid in self._grids.items()}}
+
+    # Handing trials out
+
+    def start(
+        self,
+        fixed_distributions: Mapping[str, BaseDistribution] | None = None,
+        *,
+        point: Mapping[str, Any] | None = None,
+    ) -> Trial:
+        """A new trial, whatever is paused.
+
+        Args:
+            fixed_distributions: Optuna distributions to suggest at once, on top of the declared space.
+            point: natural values by flat name that are not to be sampled: a cell of the space's grids.
+        """
+        distributions = self._distributions
+        if fixed_distributions:
+            distributions = {**(distributions or {}), **fixed_distributions}
+        if self._seeds_sampler:
+            reseed(self._sampling.sampler, derive(self.seed, self._n_known))
+        if point:
+            self._sampling.enqueue_trial({name: self._grids[name].to_param(value) for name, value in point.items()})
+        inner = self._sampling.ask(distributions)
+        trial = Trial(self, inner, inner.number, _RUNNING)
+        self._n_known = trial.number + 1
+        self._live[trial.number] = trial
+        if self.space is not None and not self.space.is_exact:
+            self._storage.set_trial_user_attr(trial.storage_id, "config", plain(trial.config))
+        if self._verdicts is not None:
+            self._verdicts.start(trial.number, {} if distributions is None else trial.config)
+        if self.listeners:
+            self.listeners.emit("on_trial_start", trial)
+        return trial
+
+    def resume(self, more: bool = True, *, busy: Container[int] = ()) -> Trial | None:
+        """A trial that was started before and may go on: of a former driver, to be retried, or paused; or None.
+
+        Args:
+            more: False says that no new trials will come.
+            busy: trials that have not left their slot yet; they are handed out when they have.
+        """
+        if self._again:
+            return self._reenter(self._live[self._again.pop(0)])
+        verdicts = self._verdicts
+        if verdicts is None or not (verdicts.paused or self._handed_out or not more):
+            return None
+        for index, number in enumerate(self._handed_out):
+            if number not in busy:
+                del self._handed_out[index]
+                return self._unpause(self._live[number])
+        # One at a time: what the pruner holds back is judged anew for the next free slot.
+        resumed = None
+        while resumed is None and (number_now := verdicts.next_resume(more)) is not None:
+            if number_now in busy:
+                self._handed_out.append(number_now)
+            else:
+                resumed = self._live.get(number_now)
+        self._end_dropped()
+        return None if resumed is None else self._unpause(resumed)
+
+    def retry(self, trial: Trial) -> None:
+        """Has a live trial handed out again for another attempt."""
+        self._again.append(trial.number)
+
+    @property
+    def n_paused(self) -> int:
+        """How many trials wait to be resumed."""
+        return 0 if self._verdicts is None else len(self._verdicts.paused)
+
+    @property
+    def n_new(self) -> int:
+        """How many trials were ever started."""
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        return sum(1 for trial in trials if trial.state is not TrialState.WAITING)
+
+    def _unpause(self, trial: Trial) -> Trial:
+        """A paused trial goes on: from its checkpoint, or with the configuration and state of another one."""
+        decision = CONTINUE if self._verdicts is None else self._verdicts.resume(trial.number)
+        if trial.last_step is not None and not self.saving.has_any(trial.number) and not self._has_warned_restart:
+            self._has_warned_restart = True
+            warnings.warn(
+                TuneflowWarning(
+                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0; pass "
+                    f"checkpoint= to report to resume where it stopped (said once per study)"
+                ),
+                stacklevel=4,
+            )
+        self._place(trial)
+        if isinstance(decision, Exploit):
+            self._exploit(trial, decision, trial.last_step or 0)
+        if self.listeners:
+            self.listeners.emit("on_trial_resume", trial)
+        return trial
+
+    def _reenter(self, trial: Trial) -> Trial:
+        """Another attempt of a trial whose former one broke off."""
+        trial.attempt += 1
+        self._place(trial)
+        if self.listeners:
+            self.listeners.emit("on_trial_resume", trial)
+        return trial
+
+    def _place(self, trial: Trial) -> None:
+        """Where the trial starts: at its last checkpoint, repeating the recorded steps past it, or at zero."""
+        step = self.saving.start_of(trial.number)
+        is_behind = trial.last_step is not None and step < trial.last_step
+        trial.enter(step=step, checkpoint=None, restart_from=trial.last_step if is_behind else None)
+
+    # Reports
+
+    def report_for(
+        self, trial: Trial, metrics: Mapping[str, Any] | Any, step: int | None = None, checkpoint: Any = None
+    ) -> Decision:
+        """``Trial.report``: records the value, asks the pruner, takes the checkpoint."""
+        if trial.state is not _RUNNING:
+            raise UsageError(f"trial {trial.number} has ended as {trial.state.name}; it cannot report any more")
+        answered = trial.decision
+        if isinstance(answered, Pause):
+            raise UsageError(
+                f"trial {trial.number} is paused; drop it and call study.ask(), which hands it back when it may go on"
+            )
+        value = self.objectives.value_of(metrics)
+        last = trial.last_step
+        step = (trial.start_step if last is None else last) + 1 if step is None else as_step(step)
+        if last is not None and step <= last:
+            return self._repeated(trial, step)
+        if value is not None:
+            self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            trial.last_value = value
+        trial.last_step = step
+        trial.n_reports += 1
+        if isinstance(answered, Stop):
+            return answered
+        decision: Decision = CONTINUE
+        if self._verdicts is not None and value is not None:
+            decision = self._verdicts.report(trial.number, step, value, checkpoint is not None)
+            if decision is not CONTINUE:
+                self._store(trial, step, decision)
+        trial.decision = decision
+        if checkpoint is not None:
+            self.saving.take(trial, step, checkpoint, decision, metrics)
+        if isinstance(decision, Exploit):
+            decision = self._exploit(trial, decision, step)
+        if self.listeners:
+            self._announce(trial, metrics, step, decision)
+        if isinstance(decision, Pause):
+            self._end_dropped()
+        return decision
+
+    def _repeated(self, trial: Trial, step: int) -> Decision:
+        """A step that is not new: done again after a restart, or reported twice."""
+        if trial.replays(step):
+            return CONTINUE
+        warnings.warn(
+            TuneflowWarning(
+                f"trial {trial.number} reported step {step} after step {trial.last_step}; steps must grow, "
+                f"the value is ignored"
+            ),
+            stacklevel=4,
+        )
+        return trial.decision or CONTINUE
+
+    def _store(self, trial: Trial, step: int, decision: Decision) -> None:
+        """Keeps a decision with the trial, for a rebuild."""
+        stored = encode(decision)
+        if stored is not None:
+            self._storage.set_trial_user_attr(trial.storage_id, f"{DECISION}{step}", plain(stored))
+        if isinstance(decision, Pause):
+            self._storage.set_trial_user_attr(trial.storage_id, PAUSED, step)
+            self._mark_paused(trial.number)
+
+    def _mark_paused(self, number: int) -> None:
+        self._once_paused.add(number)
+        self._view.n_paused = len(self._once_paused)
+
+    def _exploit(self, trial: Trial, decision: Exploit, step: int) -> Exploit:
+        """Fills in the donor's checkpoint, unless that is still on its way."""
+        if not self.saving.is_pending(decision.donor):
+            decision = replace(decision, checkpoint=self.saving.copy(decision.donor, trial, step))
+        trial.change_config(decision, step)
+        trial.decision = decision
+        return decision
+
+    def fill_exploit(self, trial: Trial) -> Exploit:
+        """The exploit that waited for its donor's checkpoint, now with it."""
+        decision = trial.decision
+        if not isinstance(decision, Exploit):
+            raise UsageError(f"trial {trial.number} was not told to exploit")
+        trial.schedule.pop()
+        return self._exploit(trial, decision, trial.start_step)
+
+    def _announce(self, trial: Trial, metrics: Any, step: int, decision: Decision) -> None:
+        result = dict(metrics) if isinstance(metrics, Mapping) else {self.objectives.name: trial.last_value}
+        result.setdefault("training_iteration", step)
+        trial.last_result = result
+        self.listeners.emit("on_trial_report", trial, result)
+        if isinstance(decision, Pause):
+            self.listeners.emit("on_trial_pause", trial)
+        elif isinstance(decision, Exploit):
+            self.listeners.emit("on_trial_exploit", trial, decision)
+
+    # Ends
+
+    def finish(
+        self, trial: Trial, state: TrialState | None = None, values: Any = None, *, reason: str = ""
+    ) -> FrozenTrial:
+        """Ends a live trial, a paused one too; ``Study.tell`` without its checks on the caller.
+
+        Args:
+            trial: a live trial of this study.
+            state: COMPLETE, PRUNED, FAIL, or None to let the values and the last decision say it.
+            values: one per objective; where they are left out, a COMPLETE trial has its last reported value.
+            reason: why it failed, stored with it.
+        """
+        stopped = trial.decision
+        if isinstance(stopped, Stop) and state in (None, TrialState.COMPLETE):
+            if not stopped.complete:
+                state, values = TrialState.PRUNED, None
+            elif values is None:
+                values = trial.last_value
+        if state is TrialState.COMPLETE:
+            if values is None and not self.objectives.has_metric:
+                values = 0.0
+            if values is None or values != values:
+                state = None  # let the judge say what is wrong
+        outcome = judge(values, state, last_value=trial.last_value, n_objectives=self._n_objectives)
+        if outcome.problem:
+            warnings.warn(TuneflowWarning(f"trial {trial.number} is marked failed: {outcome.problem}"), stacklevel=3)
+        return self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+
+    def _end(self, trial: Trial, state: TrialState, values: list[float] | None, reason: str) -> FrozenTrial:
+        storage, storage_id = self._storage, trial.storage_id
+        if reason:
+            storage.set_trial_user_attr(storage_id, "tuneflow:reason", reason)
+        sampling = self._sampling
+        sampling._thread_local.cached_all_trials = None
+        try:
+            sampling.sampler.after_trial(sampling, storage.get_trial(storage_id), state, values)
+        finally:
+            storage.set_trial_state_values(storage_id, state, values)
+        trial.state = state
+        del self._live[trial.number]
+        if trial.number in self._once_paused:
+            self._once_paused.discard(trial.number)
+            self._view.n_paused = len(self._once_paused)
+        if self._verdicts is not None:
+            self._verdicts.end(trial.number, state)
+        if self.listeners:
+            self.listeners.emit("on_trial_end", trial)
+        self.saving.end(trial.number)
+        self._end_dropped()
+        return storage.get_trial(storage_id)
+
+    def _end_dropped(self) -> None:
+        """Ends the paused trials that the pruner has given up."""
+        if self._verdicts is None:
+            return
+        while dropped := self._verdicts.take_dropped():
+            for number in dropped:
+                trial = self._live.get(number)
+                if trial is not None:
+                    trial.decision = Stop()
+                    self.finish(trial, TrialState.PRUNED)
+
+    def ask_optuna_pruner(self, number: int) -> bool:
+        """Whether the Optuna pruner of this study would stop a trial after its last report."""
+        return self._sampling.pruner.prune(self._sampling, self._storage.get_trial(self._live[number].storage_id))
+
+    # Trials of a former driver
+
+    def _rebuild(self) -> None:
+        """Folds the stored trials into the pruner."""
+        if self._verdicts is None:
+            return
+        for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
+            self._verdicts.replay(frozen, self._config_of_frozen)
+
+    def adopt(self) -> int:
+        """Takes over the trials that a dead driver left RUNNING; ``resume`` hands out those that were not paused first.
+
+        Returns:
+            How many were taken over.
+        """
+        left = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(_RUNNING,))
+        adopted = [frozen for frozen in left if frozen.number not in self._live]
+        for frozen in adopted:
+            self._take_over(frozen.number)
+            if PAUSED in frozen.user_attrs:
+                self._mark_paused(frozen.number)
+            if not is_paused(frozen) or self._verdicts is None:
+                self._again.append(frozen.number)
+        self._again.sort()
+        return len(adopted)
+
+    def _take_over(self, number: int) -> Trial:
+        frozen = self._storage.get_trial(self._storage_id(number))
+        trial = Trial(self, optuna.Trial(self._sampling, frozen._trial_id), number, _RUNNING)
+        steps = sorted(frozen.intermediate_values)
+        trial.n_reports = len(steps)
+        if steps:
+            trial.last_step, trial.last_value = steps[-1], frozen.intermediate_values[steps[-1]]
+        for step, config, donor in exploits(frozen):
+            trial.change_config(Exploit(donor, config), step)
+        if is_paused(frozen):
+            trial.decision = Pause()
+        self._live[number] = trial
+        self.saving.adopt(number, trial.last_step or 0)
+        return trial
+
+    def _storage_id(self, number: int) -> int:
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+        except KeyError:
+            raise InvalidArgument(
+                f"there is no trial {number} in study {self.study_name!r}; tell a trial that ask() returned"
+            ) from None
+
+    # What a Trial asks back
+
+    def config_of(self, trial: Trial) -> dict[str, Any]:
+        """The nested configuration of a trial, from its parameters and the space."""
+        return self._config_of_frozen(self._storage.get_trial(trial.storage_id))
+
+    def params_of(self, trial: Trial) -> dict[str, Any]:
+        """The flat Optuna parameters of a trial."""
+        return self._storage.get_trial(trial.storage_id).params
+
+    def folder_of(self, trial: Trial) -> Path:
+        """The trial's own folder."""
+        return self.folders.make(trial.number)
+
+    def seed_of(self, trial: Trial) -> int:
+        """The trial's own seed, in [0, 2**32)."""
+        return derive(self.seed, trial.number, 1)
+
+    def compute_checkpoint(self, trial: Trial) -> Any:
+        """What ``trial.checkpoint`` hands out when it is first asked for."""
+        return None if trial.start_step == 0 else self.saving.keeper.hand_out(trial.number)
