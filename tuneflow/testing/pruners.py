@@ -176,12 +176,13 @@ class PrunerContract(ABC):
     @_settings
     @given(situation=_situations)
     def test_decisions_are_repeatable(self, situation: Situation) -> None:
-        runs = []
+        runs, before = [], random.getstate()
         for _ in range(2):
             driver = self.driver(situation)
             driver.run(random.Random(situation.seed), failure_rate=situation.failure_rate)
             runs.append(driver.events)
         assert runs[0] == runs[1]
+        assert random.getstate() == before, "the pruner drew from the global random state"
 
     @_settings
     @given(situation=_situations)
