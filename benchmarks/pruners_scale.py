@@ -15,7 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from tuneflow.pruners import ASHA, MedianStopping, NoPruner, Pause, Pruner
+from tuneflow.pruners import ASHA, HyperBand, MedianStopping, NoPruner, Pause, Pruner
 
 SIZES = (100, 1_000, 10_000, 100_000)
 
@@ -32,6 +32,8 @@ def known(pruner: Pruner, n: int, steps: list[int], random_: random.Random) -> N
                 break
         if not isinstance(decision, Pause):
             pruner.on_end(trial, TrialState.PRUNED)
+    for trial in pruner.take_dropped():
+        pruner.on_end(trial, TrialState.PRUNED)
 
 
 def timed(pruner: Pruner, n: int, before: list[int], step: int, random_: random.Random) -> float:
@@ -63,6 +65,9 @@ CASES: dict[str, tuple[Callable[[], Pruner], list[int], list[int], int]] = {
     "ASHA stopping, at a rung": (lambda: ASHA(256, min_resource=2), [2], [1], 2),
     "ASHA promotion, between rungs": (lambda: ASHA(256, min_resource=2, promote=True), [2], [], 1),
     "ASHA promotion, at a rung": (lambda: ASHA(256, min_resource=2, promote=True), [2], [1], 2),
+    "HyperBand, between rungs": (lambda: HyperBand(3**10), [1], [], 0),
+    "HyperBand, at a rung": (lambda: HyperBand(3**10), [1], [], 1),
+    "HyperBand, at a rung, narrow brackets": (lambda: HyperBand(9), [1], [], 3),
     "MedianStopping": (lambda: MedianStopping(min_samples_required=3), [1, 2, 3], [], 1),
     "MedianStopping, within grace": (lambda: MedianStopping(grace_period=2), [1, 2, 3], [], 1),
 }

@@ -240,6 +240,64 @@ def test_paused_trials_stay_while_new_ones_may_come() -> None:
     assert asha.take_dropped() == []
 
 
+class PlainPromotion:
+    """The promotion form by scanning everything: which paused trial goes on, if any."""
+
+    def __init__(self, eta: int) -> None:
+        self.eta = eta
+        self.recorded: dict[int, list[tuple[float, int]]] = {}
+        self.promoted: set[tuple[int, int]] = set()
+        self.gone: set[int] = set()
+
+    def next(self) -> int | None:
+        for rung in sorted(self.recorded, reverse=True):
+            pairs = sorted(self.recorded[rung])
+            for _, trial in pairs[: len(pairs) // self.eta]:
+                if (rung, trial) not in self.promoted and trial not in self.gone:
+                    self.promoted.add((rung, trial))
+                    return trial
+        return None
+
+
+@given(
+    st.sampled_from([(81, 3), (64, 2)]),
+    st.lists(
+        st.tuples(st.integers(0, 60), st.sampled_from([-2.0, 0.0, 1.0, 3.0, math.inf]), st.integers(0, 9)), max_size=90
+    ),
+)
+def test_the_promotion_form_is_the_papers(setting: tuple[int, int], moves: list[tuple[int, float, int]]) -> None:
+    max_resource, eta = setting
+    rungs = [eta**k for k in range(9) if eta**k <= max_resource]
+    asha, plain = ASHA(max_resource, 1, eta, promote=True), PlainPromotion(eta)
+    running: dict[int, int] = {}  # trial: index of the rung that it is heading for
+    paused: dict[int, int] = {}
+    n_trials = 0
+    for which, value, kind in moves:
+        if kind < 5 or not running:  # a free slot: resume, else start
+            trial = asha.next_resume()
+            assert trial == plain.next()
+            if trial is None:
+                trial, n_trials = n_trials, n_trials + 1
+                asha.on_start(trial, {})
+                paused[trial] = -1
+            running[trial] = paused.pop(trial) + 1
+        elif kind == 5 and paused:
+            trial = sorted(paused)[which % len(paused)]
+            del paused[trial]
+            plain.gone.add(trial)
+            asha.on_end(trial, TrialState.FAIL)
+        else:
+            trial = sorted(running)[which % len(running)]
+            level = running.pop(trial)
+            if rungs[level] == max_resource:
+                assert report(asha, trial, max_resource, value) == DONE
+                asha.on_end(trial, TrialState.COMPLETE)
+            else:
+                assert report(asha, trial, rungs[level], value) is PAUSE
+                plain.recorded.setdefault(rungs[level], []).append((value, trial))
+                paused[trial] = level
+
+
 # --- brackets ----------------------------------------------------------------------------------------------
 
 

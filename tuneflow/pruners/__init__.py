@@ -5,6 +5,7 @@ from __future__ import annotations
 from tuneflow.pruners.adapted import AdaptedPruner
 from tuneflow.pruners.asha import ASHA
 from tuneflow.pruners.base import Continue, Decision, Exploit, NoPruner, Pause, Pruner, Stop
+from tuneflow.pruners.hyperband import HyperBand
 from tuneflow.pruners.median import MedianStopping
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Continue",
     "Decision",
     "Exploit",
+    "HyperBand",
     "MedianStopping",
     "NoPruner",
     "Pause",
