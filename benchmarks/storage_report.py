@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -39,7 +39,7 @@ def median_ms(call: Callable[[int], object], n: int) -> float:
 def measure(storage: BaseStorage, n_reports: int, n_trials: int) -> tuple[float, float, float]:
     """Milliseconds of a report, of an ask with two parameters, and of a tell."""
     study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
-    space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-5, 1, log=True)}
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-5, 1, log=True)}
     trial_id = study.ask(space)._trial_id
     report = median_ms(lambda i: study._storage.set_trial_intermediate_value(trial_id, i, i / 7), n_reports)
     trials: list[optuna.Trial] = []

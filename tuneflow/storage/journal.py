@@ -3,9 +3,10 @@
 The rules between the processes that share a journal:
 
 * A record is one line and is appended by one write. The file is never changed in any other way, except that a last
-  line that is torn is cut off by whoever appends next.
+  line that is torn is cut off by whoever appends next. (A process that is killed while it writes may leave a torn line
+  as well as a power failure: Linux stops at the end of a page.)
 * tuneflow's processes append and cut under an exclusive lock on the file itself, which the system takes back from a
-  process that dies. Optuna's ``JournalFileBackend`` has a lock of its own (a symbolic link beside the file) and knows
+  process that dies. Optuna's ``JournalFileBackend`` has a lock of its own (another file beside the journal) and knows
   nothing of ours. Appends need none between the two: both write whole lines at the file's end in single writes, which
   the system puts one after the other. Only a cut could hurt Optuna, so a cut takes Optuna's lock as well.
 * A process knows the file up to an offset. Where the file ends there, nothing has been appended by others, and what
@@ -23,12 +24,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileOpenLock
 
 from tuneflow.errors import InvalidArgument, JournalCorrupt, JournalNotWritten, TuneflowWarning, UsageError
 from tuneflow.storage.filelock import lock_file, unlock_file
 from tuneflow.storage.records import NotARecord, Unreadable, decode_line, encode_line, is_plain, looks_like_journal
-from tuneflow.storage.syncing import GroupSync
+from tuneflow.storage.syncing import GroupSync, sync_folder
 
 __all__ = ["JournalBackend"]
 
@@ -165,7 +166,7 @@ class JournalBackend(BaseJournalBackend):
         """Says that the file ends in a torn line at ``offset``, unless somebody is appending at this moment."""
         if self._stat_size() == offset:
             return
-        lock_file(self._fd)
+        self._lock_file()
         try:
             is_torn = self._torn_start(self._stat_size()) == offset
         finally:
@@ -195,11 +196,11 @@ class JournalBackend(BaseJournalBackend):
         """
         lines = [encode_line(log) for log in logs]
         with self._lock:
-            size = self._stat_size()
+            self._stat_size()
             if self._is_readonly:
                 raise UsageError(f"journal {self.path} can only be read: its file or file system is read-only")
             self._raise_sync_error()
-            lock_file(self._fd)
+            self._lock_file()
             try:
                 size = self._stat_size()
                 is_known = size == self._size
@@ -244,7 +245,8 @@ class JournalBackend(BaseJournalBackend):
         """Cuts off a last line that is not whole. The lock is held. Returns the size of the file."""
         if self._torn_start(size) == size:
             return size
-        optuna_lock = JournalFileSymlinkLock(self.path)
+        # Optuna's locks are all the same file beside the journal, made in this way or another; this one works anywhere.
+        optuna_lock = JournalFileOpenLock(self.path)
         optuna_lock.acquire()
         try:
             # Optuna may have been in the middle of that line.
@@ -304,11 +306,19 @@ class JournalBackend(BaseJournalBackend):
             self._raise_sync_error()
 
     def close(self) -> None:
-        """Brings everything onto the disk and closes the file. May be called twice."""
+        """Brings everything onto the disk and closes the file. May be called twice.
+
+        Raises:
+            JournalNotWritten: the disk refused; the file is closed all the same.
+        """
         with self._lock:
             self._is_closed = True
             if self._finalizer.detach() is not None:
-                self._sync.close()
+                try:
+                    self._sync.close()
+                except OSError as error:
+                    self._sync.error = error
+                self._raise_sync_error()
 
     def _raise_sync_error(self) -> None:
         error, self._sync.error = self._sync.error, None
@@ -333,7 +343,7 @@ class JournalBackend(BaseJournalBackend):
         # Some file systems do not count links; there a deleted file cannot be noticed.
         self._has_links = stat.st_nlink > 0
         if stat.st_size == 0 and os.name == "posix":
-            _sync_folder(Path(self.path).parent)
+            sync_folder(Path(self.path).parent)
         self._sync = GroupSync(self._fd, self.sync_interval_s)
         # Runs when the object is forgotten, and at the interpreter's exit.
         self._finalizer = weakref.finalize(self, self._sync.close)
@@ -353,6 +363,15 @@ class JournalBackend(BaseJournalBackend):
             )
         return size
 
+    def _lock_file(self) -> None:
+        try:
+            lock_file(self._fd)
+        except OSError as error:
+            raise UsageError(
+                f"journal {self.path}: its file system cannot lock files ({error.strerror}); put it on a local disk "
+                f"or use PostgreSQL"
+            ) from error
+
     def _read(self, offset: int, n_bytes: int) -> bytes:
         os.lseek(self._fd, offset, os.SEEK_SET)
         return os.read(self._fd, n_bytes)
@@ -370,20 +389,6 @@ class JournalBackend(BaseJournalBackend):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         JournalBackend.__init__(self, state["path"], sync_interval_s=state["sync_interval_s"])
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the name of a new file durable."""
-    try:
-        fd = os.open(folder, os.O_RDONLY)
-    except OSError:  # a folder that may be written but not read
-        return
-    try:
-        os.fsync(fd)
-    except OSError:  # not every file system can
-        pass
-    finally:
-        os.close(fd)
 
 
 def _after_fork() -> None:

@@ -25,8 +25,10 @@ __all__ = ["open_storage"]
 
 _FORMS = '"study.log" or "journal:study.log", "sqlite:///study.db", "postgresql://user@host/name", an Optuna storage'
 _SCHEMES = ["sqlite", "postgresql", "mysql", "mariadb", "mssql"]
+# A URL without a driver takes the first of these that is installed; SQLAlchemy's own choice differs by its version.
+_DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("pymysql", "mysqldb"), "mariadb": ("pymysql", "mysqldb")}
 # Where the module and the distribution that brings it have different names.
-_DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
+_LIBRARIES = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
 
 
 def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_interval_s: float = 0.05) -> BaseStorage:
@@ -47,7 +49,7 @@ def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_inte
         UnknownName: the URL's scheme is no known database.
         MissingLibrary: the database's driver is not installed; says what to install.
         JournalCorrupt: the file is no journal, or a line before the last one cannot be read.
-        UsageError: the database does not answer.
+        UsageError: the database does not answer or refuses.
 
     Example:
         >>> type(open_storage(None)).__name__
@@ -101,17 +103,14 @@ def _make_folder(path: Path, text: str) -> None:
 
 def _open_database(text: str) -> RDBStorage:
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+    from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
     try:
+        make_url(text)
+        text = _with_driver(text)
         url = make_url(text)
-        dialect = url.get_dialect()
-        dialect.import_dbapi()
     except NoSuchModuleError:
         raise UnknownName("storage", text.partition("://")[0], _SCHEMES) from None
-    except ImportError as error:
-        module = (error.name or str(error)).partition(".")[0]
-        raise MissingLibrary(_DRIVERS.get(module, module), None) from error
     except (ArgumentError, ValueError) as error:
         raise InvalidArgument(
             f"storage: this URL cannot be read ({error}); write it like 'sqlite:///study.db' or "
@@ -128,13 +127,32 @@ def _open_database(text: str) -> RDBStorage:
     )
     try:
         storage = RDBStorage(text, engine_kwargs=options)
-    except OperationalError as error:
+    except DBAPIError as error:
         raise UsageError(
-            f"storage {shown} does not answer: {error.orig}. Check that the database is there and may be written to"
+            f"storage {shown} cannot be used: {error.orig}. Check that the database is there, answers, and may be "
+            f"written to"
         ) from error
     if file is not None:
         _check_wal(storage, shown)
     return storage
+
+
+def _with_driver(text: str) -> str:
+    """The URL with a driver that can be imported."""
+    from sqlalchemy.engine import make_url
+
+    scheme, separator, rest = text.partition("://")
+    error: ImportError | None = None
+    for driver in _DRIVERS.get(scheme, (None,)):
+        candidate = (f"{scheme}+{driver}" if driver else scheme) + separator + rest
+        try:
+            make_url(candidate).get_dialect().import_dbapi()
+        except ImportError as failure:
+            error = error or failure
+        else:
+            return candidate
+    module = "" if error is None else (error.name or str(error)).partition(".")[0]
+    raise MissingLibrary(_LIBRARIES.get(module, module), None) from error
 
 
 def _sqlite_file(database: str | None) -> Path | None:
@@ -181,8 +199,11 @@ class _WalConnection(sqlite3.Connection):
             try:
                 self.execute("PRAGMA journal_mode=WAL").close()
                 break
-            except sqlite3.OperationalError:
-                # The change of mode, done once per file, does not wait for other connections as all else does.
+            except sqlite3.OperationalError as error:
+                # The change of mode, done once per file, does not wait for other connections as all else does. Where it
+                # is impossible, the database works without.
+                if "locked" not in str(error):
+                    break
                 if attempt == 99:
                     raise
                 time.sleep(0.05)

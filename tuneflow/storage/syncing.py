@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
-__all__ = ["GroupSync"]
+__all__ = ["GroupSync", "sync_folder"]
 
 # The size is part of what fdatasync writes; the time of the last change, which it leaves out, is of no use here.
 _sync_to_disk = getattr(os, "fdatasync", os.fsync)
@@ -86,3 +87,17 @@ class GroupSync:
                 self.flush()
             except OSError as error:
                 self.error = error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the name of a new file durable."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except OSError:  # a folder that may be written but not read
+        return
+    try:
+        os.fsync(fd)
+    except OSError:  # not every file system can
+        pass
+    finally:
+        os.close(fd)

@@ -37,9 +37,11 @@ class ViewStorage(_Delegating):
 
     Optuna knows no paused state: such a trial is RUNNING and carries the user attribute ``tuneflow:paused``. TPE
     counts every running trial among the bad ones; as a pruned trial it is ranked by its reports. ``get_all_trials`` and
-    ``get_n_trials`` show it as PRUNED, with the last reported value as its value unless that is NaN (or the study has
-    several objectives, whose values a report does not hold), and completed at its start. Everything else, writing and
-    ``get_trial`` included, is the inner storage's: the trial can go on.
+    ``get_n_trials`` show it as PRUNED, with the last reported value as its value unless that is NaN, and completed at
+    its start. Everything else, writing and ``get_trial`` included, is the inner storage's: the trial can go on.
+
+    In a study of several objectives a report says nothing about their values, and TPE fails on a pruned trial that has
+    reports: there all pruned trials, paused ones included, are shown without.
 
     Attributes:
         inner: the storage below.
@@ -74,49 +76,62 @@ class ViewStorage(_Delegating):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        wanted = None if states is None else {state for state in TrialState if state in states}
-        if not (self.n_paused or self.shared) or not (
-            wanted is None or TrialState.PRUNED in wanted or TrialState.RUNNING in wanted
-        ):
+        is_affected = states is None or TrialState.PRUNED in states or TrialState.RUNNING in states
+        if not is_affected or self._is_as_below(study_id):
             return self.inner.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        below = None if wanted is None else tuple(wanted | {TrialState.RUNNING})
+        below = None if states is None else [s for s in TrialState if s in states or s is TrialState.RUNNING]
         trials = self._translate(study_id, self.inner.get_all_trials(study_id, deepcopy=False, states=below))
-        if wanted is not None:
-            trials = [trial for trial in trials if trial.state in wanted]
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
-        if state is None or not (self.n_paused or self.shared):
+        if state is None or self._is_as_below(study_id):
             return self.inner.get_n_trials(study_id, state)
         states = (state,) if isinstance(state, TrialState) else state
         return len(self.get_all_trials(study_id, deepcopy=False, states=states))
 
+    def _has_one_objective(self, study_id: int) -> bool:
+        return len(self.inner.get_study_directions(study_id)) == 1
+
+    def _is_as_below(self, study_id: int) -> bool:
+        return not (self.n_paused or self.shared) and self._has_one_objective(study_id)
+
     def _translate(self, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        has_one_objective = len(self.inner.get_study_directions(study_id)) == 1
-        running = TrialState.RUNNING
+        has_one_objective = self._has_one_objective(study_id)
         translated = []
+        kept: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         for trial in trials:
-            if trial.state is running and PAUSED_ATTRIBUTE in trial.user_attrs:
+            state = trial.state
+            if (state is TrialState.RUNNING and PAUSED_ATTRIBUTE in trial.user_attrs) or (
+                state is TrialState.PRUNED and not has_one_objective and trial.intermediate_values
+            ):
                 # A storage puts a new object in place of a trial that changes, so the same object is the same trial.
                 seen = self._shown.get(trial._trial_id)
                 if seen is None or seen[0] is not trial:
-                    seen = self._shown[trial._trial_id] = (trial, _as_pruned(trial, has_one_objective))
+                    seen = (trial, _as_pruned(trial, has_one_objective))
+                kept[trial._trial_id] = seen
                 trial = seen[1]
             translated.append(trial)
-        if len(self._shown) > 2 * self.n_paused + 64:  # those that have ended meanwhile
-            self._shown.clear()
+        self._shown = kept
         return translated
 
-    def __reduce__(self) -> tuple[type[ViewStorage], tuple[BaseStorage]]:
-        return ViewStorage, (self.inner,)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"inner": self.inner, "n_paused": self.n_paused, "shared": self.shared}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ViewStorage.__init__(self, state["inner"])
+        self.n_paused, self.shared = state["n_paused"], state["shared"]
 
 
 def _as_pruned(trial: FrozenTrial, has_one_objective: bool) -> FrozenTrial:
     shown = copy.copy(trial)
     shown.state = TrialState.PRUNED
-    shown.datetime_complete = trial.datetime_start
-    last_step = trial.last_step
-    if has_one_objective and last_step is not None:
+    if trial.state is not TrialState.PRUNED:
+        shown.datetime_complete = trial.datetime_start
+    if not has_one_objective:
+        shown.intermediate_values = {}
+    elif (last_step := trial.last_step) is not None:
         value = trial.intermediate_values[last_step]
         shown.values = None if math.isnan(value) else [value]
     return shown

