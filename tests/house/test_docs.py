@@ -1,8 +1,8 @@
 """Every Python block of the documentation runs, as do the examples, and no relative link leads nowhere.
 
 A block that cannot run near a test is preceded by ``<!-- not run: reason -->``, one that needs a library outside the
-development group by ``<!-- needs: ray, wandb -->``; an example says so with the same words in a comment line. What is not
-run shows up as a skipped test with its reason.
+development group by ``<!-- needs: ray, wandb -->``; an example says so with the same words in a comment line. What
+is not run shows up as a skipped test with its reason.
 """
 
 from __future__ import annotations

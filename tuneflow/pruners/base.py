@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    import numpy
+    import numpy as np
     from optuna.trial import TrialState
 
     from tuneflow.checkpoint import Checkpoint
@@ -89,7 +89,7 @@ class Pruner(ABC):
     needs_checkpoints: ClassVar[bool] = False
     """True where the method is meaningless unless trials can be saved and loaded (PBT)."""
 
-    def bind(self, space: Space | None, rng: numpy.random.Generator) -> None:  # noqa: B027
+    def bind(self, space: Space | None, rng: np.random.Generator) -> None:  # noqa: B027
         """Called once by the Study, before the first trial.
 
         Args:
