@@ -163,7 +163,9 @@ class Report:
                 [f"{size:,}", *[number(columns[name][i]) for name in names]] for i, size in enumerate(columns["sizes"])
             ]
             parts.append(f"{title}\n{table(['n', *names], lines)}")
-        return "\n\n".join(parts + self.remarks)
+        if self.remarks:
+            parts.append("\n".join(self.remarks))
+        return "\n\n".join(parts)
 
 
 def rows_table(rows: Sequence[Row | Mapping[str, Any]]) -> str:
