@@ -97,8 +97,8 @@ def _own_world(_worlds: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.rmtree(world, ignore_errors=True)
 
 
-# Python's and joblib's own helper processes, which end when the process that they serve does.
-_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "loky.backend.resource_tracker")
+# Processes of Python's and joblib's own, which end when the process that they serve does.
+_PYTHONS_OWN = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "loky.backend.resource_tracker")
 
 
 def _left_running() -> list[psutil.Process]:
@@ -112,14 +112,14 @@ def _left_running() -> list[psutil.Process]:
     for process in found.values():
         with contextlib.suppress(psutil.Error):
             command = " ".join(process.cmdline())
-            if process.status() != psutil.STATUS_ZOMBIE and not any(helper in command for helper in _HELPERS):
+            if process.status() != psutil.STATUS_ZOMBIE and not any(own in command for own in _PYTHONS_OWN):
                 left.append(process)
     return left
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left_running() -> Iterator[None]:
-    """Fails the last test of the session if a process that some test started is still there 5 seconds later."""
+    """Fails the last test of a run if a process that some test started is still there 5 seconds later."""
     yield
     deadline = time.monotonic() + 5.0
     while (left := _left_running()) and time.monotonic() < deadline:
