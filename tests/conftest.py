@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -121,6 +122,8 @@ def _left_running() -> list[psutil.Process]:
 def _nothing_left_running() -> Iterator[None]:
     """Fails the last test of a run if a process that some test started is still there 5 seconds later."""
     yield
+    if "tuneflow.runner.pool" in sys.modules:  # warm workers live until the process ends: that is now
+        sys.modules["tuneflow.runner.pool"].shutdown_workers()
     deadline = time.monotonic() + 5.0
     while (left := _left_running()) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -360,7 +360,6 @@ class StudyCore(StudyViews):
             for number in dropped:
                 trial = self._live.get(number)
                 if trial is not None:
-                    trial.decision = Stop()
                     self.finish(trial, TrialState.PRUNED)
 
     def ask_optuna_pruner(self, number: int) -> bool:
