@@ -399,7 +399,11 @@ class Loop:
         if event.error is not None and self.rules.catch is not None:
             # The exception itself is what an Optuna user catches; where it was raised stands in its cause.
             if self.executor.needs_pickling:
-                event.error.__cause__ = TrialFailed(event.traceback_text, trial=event.trial)
+                event.error.__cause__ = TrialFailed(
+                    f"in the worker process:\n{event.traceback_text}",
+                    trial=event.trial,
+                    traceback_text=event.traceback_text,
+                )
             return event.error
         error.__cause__ = event.error
         return error

@@ -49,10 +49,14 @@ class WorkerProcess:
 
     def update(self) -> None:
         """Tells the worker where modules and relative files are now, if that has changed."""
+        try:
+            cwd = os.getcwd()  # noqa: PTH109
+        except FileNotFoundError:  # deleted under us
+            cwd = ""
         now = {
-            "path": [entry or os.getcwd() for entry in sys.path],  # noqa: PTH109
+            "path": [entry or cwd for entry in sys.path],
             "argv": list(sys.argv),
-            "cwd": os.getcwd(),  # noqa: PTH109
+            "cwd": cwd,
             "environment": {**os.environ, **dict(self.environment)},
         }
         if now != self._told:

@@ -120,8 +120,10 @@ def _take_environment(given: dict[str, Any]) -> None:
     """Makes modules importable that the driver can import, and relative paths mean what they mean there."""
     sys.path[:] = given["path"]
     sys.argv[:] = given["argv"]
-    if os.getcwd() != given["cwd"]:  # noqa: PTH109
+    if given["cwd"]:
         os.chdir(given["cwd"])
+    for name in set(os.environ) - set(given["environment"]):
+        del os.environ[name]
     os.environ.update(given["environment"])
 
 
