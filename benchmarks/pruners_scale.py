@@ -1,23 +1,24 @@
-"""What a pruner's decision costs, and whether that grows with the number of trials known.
+"""What our pruners' decisions cost at and between rungs, and whether that grows with the number of trials known.
 
-    python benchmarks/pruners_scale.py [--largest 100000]
-
-Each row is the median time of one ``on_report`` in microseconds, with that many trials known before, and the slope
-of log cost over log n by least squares: 0 is flat, 1 is linear.
+Each figure is the median time of one ``on_report`` in microseconds, with that many trials known before. What others
+take for the same stands in ``pruner_decisions.py``.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
+
+import harness
 
 from tuneflow.pruners import ASHA, HyperBand, MedianStopping, NoPruner, Pause, Pruner
 
 SIZES = (100, 1_000, 10_000, 100_000)
+FLAT = 0.2
+"""Growth exponent still called flat: log n alone gives 0.13 between 100 and 100,000."""
 
 
 def known(pruner: Pruner, n: int, steps: list[int], random_: random.Random) -> None:
@@ -50,14 +51,6 @@ def timed(pruner: Pruner, n: int, before: list[int], step: int, random_: random.
     return statistics.median(samples) / 1_000
 
 
-def slope(costs: list[float], sizes: list[int]) -> float:
-    """Least-squares slope of log cost over log n."""
-    if len(sizes) < 2:
-        return 0.0
-    x, y = [math.log(n) for n in sizes], [math.log(cost) for cost in costs]
-    return statistics.linear_regression(x, y).slope
-
-
 CASES: dict[str, tuple[Callable[[], Pruner], list[int], list[int], int]] = {
     # name: (pruner, steps of the trials known, steps before the timed one, the timed step)
     "NoPruner": (NoPruner, [1], [], 1),
@@ -73,20 +66,20 @@ CASES: dict[str, tuple[Callable[[], Pruner], list[int], list[int], int]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--largest", type=int, default=SIZES[-1])
-    sizes = [n for n in SIZES if n <= parser.parse_args().largest]
-    print(f"{'median µs per decision':38}" + "".join(f"{n:>10,}" for n in sizes) + f"{'slope':>8}")
+def measure(report: harness.Report, quick: bool) -> None:
+    sizes = SIZES[:-1] if quick else SIZES
+    curves: dict[str, list[float]] = {}
     for name, (make, steps, before, step) in CASES.items():
-        costs = []
+        curves[name] = []
         for n in sizes:
             random_ = random.Random(0)
             pruner = make()
             known(pruner, n, steps, random_)
-            costs.append(timed(pruner, n, before, step, random_))
-        print(f"{name:38}" + "".join(f"{cost:10.2f}" for cost in costs) + f"{slope(costs, sizes):8.3f}")
+            curves[name].append(timed(pruner, n, before, step, random_))
+        claim = f"{name}: growth from {sizes[0]:,} to {sizes[-1]:,} trials (0 flat, 1 linear)"
+        report.add(harness.at_most(claim, harness.growth_exponent(sizes, curves[name]), FLAT, ""))
+    report.curve("µs per on_report", sizes, curves)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.main(measure))

@@ -86,3 +86,12 @@ def test_the_runner_knows_its_benchmarks():
     )
     assert done.returncode == 2
     assert "pruner_decisions" in done.stderr
+
+
+SCRIPTS = [path for path in sorted(BENCHMARKS.glob("*.py")) if path.stem not in ("harness", "run")]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_benchmark_goes_through_the_harness(script):
+    """The runner gives ``--quick`` and reads ``results/NAME.json``: both are the harness's."""
+    assert script.read_text(encoding="utf-8").endswith("sys.exit(harness.main(measure))\n")
