@@ -299,3 +299,12 @@ class Trial:
                 return None
             node = node[part]
         return node
+
+
+def __getattr__(name: str) -> object:
+    """Optuna's names that its users look for here: ``tuneflow.trial.TrialState``."""
+    if name in ("TrialState", "FrozenTrial", "FixedTrial", "create_trial"):
+        import optuna.trial
+
+        return getattr(optuna.trial, name)
+    raise AttributeError(f"module 'tuneflow.trial' has no attribute {name!r}")

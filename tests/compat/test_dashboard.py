@@ -23,7 +23,7 @@ class _Silent(wsgiref.simple_server.WSGIRequestHandler):
 def test_a_running_study_is_open_to_the_dashboard_and_to_plots(tmp_path: Path) -> None:
     path = tmp_path / "study.log"
     study = tune.create_study({"x": tune.uniform(0, 1)}, storage=path, study_name="live", pruner=HyperBand(9), seed=0)
-    for _ in range(12):
+    for _ in range(20):
         trial = study.ask()
         trial.report(trial.config["x"], trial.start_step + 1, {})
     study.ask()

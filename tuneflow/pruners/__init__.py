@@ -21,3 +21,12 @@ __all__ = [
     "Pruner",
     "Stop",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Optuna's own pruner classes, so that ``tuneflow.pruners.MedianPruner`` reads as in Optuna."""
+    import optuna.pruners
+
+    if name.startswith("_") or not hasattr(optuna.pruners, name):
+        raise AttributeError(f"module 'tuneflow.pruners' has no attribute {name!r}")
+    return getattr(optuna.pruners, name)
