@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from tuneflow.storage import Journal, open_storage
+from tuneflow.storage import Journal, JournalBackend, open_storage
+from tuneflow.storage.filelock import lock_file, unlock_file
 
 N_PROCESSES = 4
 N_TRIALS = 200
@@ -86,6 +88,27 @@ def test_a_storage_survives_forks_in_parent_and_children(tmp_path: Path) -> None
         check(path, got, 30)
         storage.create_new_trial(0)
         assert storage.get_n_trials(0) == 91
+
+
+def append_one(backend: JournalBackend, results: Any) -> None:
+    backend.append_logs([{"op_code": 1, "worker_id": "w", "study_id": 0}])
+    results.put("appended")
+
+
+def test_a_forked_child_does_not_share_its_parents_lock(tmp_path: Path) -> None:
+    backend = JournalBackend(tmp_path / "study.log")
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    lock_file(backend._fd)
+    process = context.Process(target=append_one, args=(backend, results))
+    process.start()
+    with pytest.raises(queue.Empty):
+        results.get(timeout=0.2)
+    unlock_file(backend._fd)
+    assert results.get(timeout=30) == "appended"
+    process.join(30)
+    assert len(list(backend.read_logs(0))) == 1
+    backend.close()
 
 
 def append_by_optuna(path: str, who: int, results: Any) -> None:
