@@ -66,9 +66,10 @@ def test_the_worst_exploits(worst: float) -> None:
     assert decisions[2] == SAVE
 
 
-def test_an_infinite_score_is_never_copied() -> None:
-    pbt = bound(2)
-    assert report_all(pbt, 5, [math.inf, math.inf]) == [SAVE, CONTINUE]
+def test_an_infinite_score_is_copied_by_its_like_only() -> None:
+    pbt = bound(4)
+    decisions = report_all(pbt, 5, [math.inf] * 4) + report_all(pbt, 10, [math.inf, math.inf, 1.0, math.inf])
+    assert [d.donor for d in decisions if isinstance(d, Exploit)] == [0, 0, 0, 2]
 
 
 def test_minus_infinity_is_best() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -74,32 +73,29 @@ class SyncPopulation(Population):
         return self._top[index]
 
     def next_waiting(self, more: bool) -> int | None:
-        if not self._queue and not (more and self.n_missing > 0) and self._n_in_round:
-            earliest = min(self._n_in_round)
-            if earliest in self._waiting_in_round:
-                self._open(earliest)
-        while self._queue:
-            member = self.members.get(self._queue.popleft())
-            if member is not None and member.is_waiting and self._round(member) == self._open_round:
-                member.is_waiting = False
-                return member.trial
-        return None
+        while True:
+            while self._queue:
+                member = self.members.get(self._queue.popleft())
+                if member is not None and member.is_waiting and self._round(member) == self._open_round:
+                    member.is_waiting = False
+                    return member.trial
+            earliest = min(self._n_in_round, default=0)
+            if earliest not in self._waiting_in_round or (more and self.n_missing > 0):
+                return None
+            self._open(earliest)
 
     def _open(self, number: int) -> None:
         waiting = self._waiting_in_round.pop(number)
-        for trial in [
-            t for t, arrivals in self._arrivals.items() if t not in self.members and arrivals[-1][0] < number
-        ]:
-            del self._arrivals[trial]
         ranked = sorted(
-            (next((score for at, score in arrivals if at >= number), math.inf), trial)
+            (next(score for at, score in arrivals if at >= number), trial)
             for trial, arrivals in self._arrivals.items()
+            if arrivals[-1][0] >= number
         )
         count = quantile_count(len(ranked), self.fraction)
         self._open_round = number
         self._bottom = {trial for _, trial in ranked[len(ranked) - count :]}
-        top = [(score, self.members.get(trial)) for score, trial in ranked[:count]]
-        self._top = [member.trial for score, member in top if member and member.is_saved and score < math.inf]
+        top = [self.members.get(trial) for _, trial in ranked[:count]]
+        self._top = [member.trial for member in top if member is not None and member.is_saved]
         self._queue.extend(sorted(waiting, key=lambda trial: (trial not in self._bottom, trial)))
 
     def pause(self, member: Member) -> None:

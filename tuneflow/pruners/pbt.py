@@ -151,7 +151,7 @@ class PBT(Pruner):
         if step < member.due and decided is None:
             return CONTINUE
         population = member.population
-        if member.is_paused and not isinstance(decided, Pause):
+        if member.is_paused and (step > member.step or decided != PAUSE):
             population.wake(member)  # folding: it reported, so it had gone on
         is_due = step >= member.due
         if is_due:

@@ -5,7 +5,7 @@ The rules that both forms share:
 * A member's *score* is its value at its latest interval, the one its checkpoint belongs to. What it reports in between
   does not count: it would compare states that nobody can copy.
 * A member may be copied while the checkpoint that was asked for at its latest interval is its latest one: it paused
-  there, or it was among the best and was answered ``Continue(save=True)``. An infinite score is never copied.
+  there, or it was among the best and was answered ``Continue(save=True)``.
 * A member that has exploited keeps its own score until its next interval, as in Ray, and cannot be copied until then.
   It decides only when it has a new score, so it never exploits twice on an old one. (The paper's Algorithm 1 evaluates
   it at once. Giving it the donor's score, or none, would let the bottom move up after each exploit: with reports coming
@@ -212,7 +212,7 @@ class AsyncPopulation(Population):
         return None
 
     def save(self, member: Member) -> None:
-        if not member.is_saved and member.score is not None and member.score < math.inf:
+        if not member.is_saved and member.score is not None:
             member.is_saved = True
             self._saved.add(member.key)
 
