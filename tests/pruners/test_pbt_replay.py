@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners.base import CONTINUE, Exploit
-from tuneflow.pruners.replay import PBTReplay
+from tuneflow.pruners.replay import PBTReplay, lineage
 
 SCHEDULE = [(0, {"lr": 0.1, "deep": [1]}, None), (5, {"lr": 0.2, "deep": [1]}, 3), (9, {"lr": 0.3, "deep": [2]}, 1)]
 
@@ -124,3 +124,19 @@ def test_it_goes_on_where_it_was(rebuild: bool) -> None:
 def test_what_is_no_schedule_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="schedule"):
         PBTReplay(wrong)
+
+
+def test_a_lineage_follows_the_weights_back() -> None:
+    def config(name: str) -> dict[str, Any]:
+        return {"name": name}
+
+    schedules: dict[int, list[Any]] = {
+        0: [(0, config("a"), None), (15, config("a2"), 2)],
+        1: [(0, config("b"), None), (5, config("b2"), 0), (10, config("b3"), 2)],
+        2: [(0, config("c"), None), (5, config("c2"), 0)],
+        3: [(0, config("d"), None)],
+    }
+    assert lineage(schedules, 3) == [(0, config("d"), None)]
+    assert lineage(schedules, 2) == [(0, config("a"), None), (5, config("c2"), 0)]
+    assert lineage(schedules, 1) == [(0, config("a"), None), (5, config("c2"), 0), (10, config("b3"), 2)]
+    assert PBTReplay(lineage(schedules, 1)).initial_config == config("a")

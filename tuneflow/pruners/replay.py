@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pruner
 from tuneflow.pruners.configs import copy_config
 
-__all__ = ["PBTReplay"]
+__all__ = ["PBTReplay", "lineage"]
 
 
 class PBTReplay(Pruner):
@@ -22,10 +23,13 @@ class PBTReplay(Pruner):
     (``study.enqueue_trial(replay.initial_config)``, or as the whole ``config`` of a run). A trial that started with
     another one changes to it at its first report, since a pruner has no word before that.
 
+    A member's own schedule says nothing of what its weights went through before it copied another's: ``lineage`` makes
+    the schedule that leads to its weights.
+
     Args:
         schedule: ``(step, config, donor)`` per entry, steps growing, as in ``trial.schedule``; or what a
-            ``pbt_policy.json`` holds: a list of such entries, as lists or as objects with these names, or an object with
-            such a list under ``"schedule"``. Donors are for the reader; they play no part.
+            ``pbt_policy.json`` holds: a list of such entries, as lists or as objects with these names, or an object
+            with such a list under ``"schedule"``. Donors are for the reader; they play no part.
 
     Attributes:
         schedule: the entries, as ``(step, config, donor)``.
@@ -90,6 +94,34 @@ class PBTReplay(Pruner):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._trial, self._next = state["trial"], state["next"]
+
+
+def lineage(schedules: Mapping[int, Sequence[Any]], trial: int) -> list[tuple[int, dict[str, Any], int | None]]:
+    """The schedule that the weights of a PBT member went through: its donor's up to the copy, and so on back.
+
+    Ray writes this one into its policy files. Donor and copy are taken to have been at the same step, as they are in a
+    synchronous population.
+
+    Args:
+        schedules: the schedule of every member by trial number, each from its entry at step 0.
+        trial: the member whose weights are to be had again.
+
+    Example:
+        >>> schedules = {0: [(0, {"lr": 0.1}, None)], 1: [(0, {"lr": 0.9}, None), (5, {"lr": 0.12}, 0)]}
+        >>> lineage(schedules, 1)
+        [(0, {'lr': 0.1}, None), (5, {'lr': 0.12}, 0)]
+    """
+    found: list[tuple[int, dict[str, Any], int | None]] = []
+    before: float = math.inf
+    member: int | None = trial
+    while member is not None:
+        following, copier, member = before, member, None
+        for step, config, donor in reversed([_entry(index, given) for index, given in enumerate(schedules[copier])]):
+            if step < following and member is None:
+                found.append((step, config, donor))
+                if donor is not None and donor != copier:
+                    before, member = step, donor
+    return found[::-1]
 
 
 def _entry(index: int, given: Any) -> tuple[int, dict[str, Any], int | None]:
