@@ -115,13 +115,13 @@ def lineage(schedules: Mapping[int, Sequence[Any]], trial: int) -> list[tuple[in
     before: float = math.inf
     member: int | None = trial
     while member is not None:
-        following, copier, member = before, member, None
-        for step, config, donor in reversed([_entry(index, given) for index, given in enumerate(schedules[copier])]):
-            if step < following and member is None:
-                found.append((step, config, donor))
-                if donor is not None and donor != copier:
-                    before, member = step, donor
-    return found[::-1]
+        entries = [_entry(index, given) for index, given in enumerate(schedules[member])]
+        own = [entry for entry in entries if entry[0] < before]
+        copies = [index for index, (_, _, donor) in enumerate(own) if donor is not None and donor != member]
+        first = copies[-1] if copies else 0
+        found[:0] = own[first:]
+        before, _, member = own[first] if copies else (before, None, None)
+    return found
 
 
 def _entry(index: int, given: Any) -> tuple[int, dict[str, Any], int | None]:
