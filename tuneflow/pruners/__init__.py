@@ -7,9 +7,12 @@ from tuneflow.pruners.asha import ASHA
 from tuneflow.pruners.base import Continue, Decision, Exploit, NoPruner, Pause, Pruner, Stop
 from tuneflow.pruners.hyperband import HyperBand
 from tuneflow.pruners.median import MedianStopping
+from tuneflow.pruners.pbt import PBT
+from tuneflow.pruners.replay import PBTReplay
 
 __all__ = [
     "ASHA",
+    "PBT",
     "AdaptedPruner",
     "Continue",
     "Decision",
@@ -17,6 +20,7 @@ __all__ = [
     "HyperBand",
     "MedianStopping",
     "NoPruner",
+    "PBTReplay",
     "Pause",
     "Pruner",
     "Stop",

@@ -60,7 +60,8 @@ class Record:
 def replay(pruner: Pruner, records: Mapping[int, Record]) -> None:
     """Rebuilds a pruner from stored trials: one after the other, in order of number, with the decisions taken.
 
-    ``next_resume`` and ``on_resume`` are not replayed: a report after a pause implies them.
+    ``next_resume`` and ``on_resume`` are not replayed: a report after a pause implies them, and an ``Exploit`` that
+    ``on_resume`` returned stands in the place of the pause.
     """
     for trial, record in sorted(records.items()):
         pruner.on_start(trial, record.config)
@@ -222,6 +223,9 @@ class Driver:
         decision = self.pruner.on_resume(trial)
         self.events.append(("resume", trial, decision))
         if isinstance(decision, Exploit):
+            # A storage keeps what became of the pause in the pause's place; a rebuild folds in nothing else.
+            step, value, checkpoint, _ = record.reports[-1]
+            record.reports[-1] = step, value, checkpoint, decision
             self._exploit(trial, decision)
         elif not isinstance(decision, Continue):
             raise ProtocolViolation(f"on_resume({trial}) returned {decision}; Continue or Exploit is due")
