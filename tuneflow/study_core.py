@@ -45,6 +45,15 @@ __all__ = ["StudyCore"]
 _RUNNING = TrialState.RUNNING
 
 
+class _SamplingStudy(optuna.Study):
+    """The study that samplers get: over the view of paused trials, and stopped when they have nothing left."""
+
+    is_exhausted = False
+
+    def stop(self) -> None:
+        self.is_exhausted = True
+
+
 class StudyCore(StudyViews):
     """What drivers call: the Loop, and the public face ``Study``.
 
@@ -81,7 +90,7 @@ class StudyCore(StudyViews):
         self.hostname = socket.gethostname()
         self._storage = inner._storage
         self._view = ViewStorage(self._storage)
-        self._sampling = optuna.Study(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
+        self._sampling = _SamplingStudy(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
         self._distributions = self._all_distributions()
         self._n_objectives = len(inner.directions)
         self._seeds_sampler = is_seeded and is_reseedable(inner.sampler)
@@ -164,6 +173,11 @@ class StudyCore(StudyViews):
         self._again.append(trial.number)
 
     @property
+    def is_exhausted(self) -> bool:
+        """Whether the sampler has said that there is nothing left to try (grid, brute force)."""
+        return self._sampling.is_exhausted
+
+    @property
     def n_paused(self) -> int:
         """How many trials wait to be resumed."""
         return 0 if self._verdicts is None else len(self._verdicts.paused)
@@ -188,9 +202,13 @@ class StudyCore(StudyViews):
             )
         self._place(trial)
         if isinstance(decision, Exploit):
-            self._exploit(trial, decision, trial.last_step or 0)
+            step = trial.last_step or 0
+            self._store(trial, step, decision)
+            decision = self._exploit(trial, decision, step)
         if self.listeners:
             self.listeners.emit("on_trial_resume", trial)
+            if isinstance(decision, Exploit):
+                self.listeners.emit("on_trial_exploit", trial, decision)
         return trial
 
     def _reenter(self, trial: Trial) -> Trial:

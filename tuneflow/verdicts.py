@@ -3,7 +3,7 @@
 What is stored with a trial, as Optuna user attributes:
 
 * ``tuneflow:decision:STEP``: every decision but ``Continue``, so that a rebuild folds in what was decided
-  and needs no order between trials;
+  and needs no order between trials; an exploit that was decided at a resume takes the pause's place;
 * ``tuneflow:paused``: the step at which the trial was paused last. It stays after a resume (attributes
   cannot be taken back): a paused trial is one whose last report is at that step.
 """
@@ -50,7 +50,9 @@ def decode(stored: Any) -> Decision:
 def is_paused(frozen: FrozenTrial) -> bool:
     """Whether a stored trial waits to be resumed."""
     paused = frozen.user_attrs.get(PAUSED)
-    return paused is not None and not frozen.state.is_finished() and paused == frozen.last_step
+    if paused is None or frozen.state.is_finished() or paused != frozen.last_step:
+        return False
+    return bool(frozen.user_attrs.get(f"{DECISION}{paused}") == "pause")
 
 
 class Verdicts:

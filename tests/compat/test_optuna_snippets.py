@@ -108,13 +108,13 @@ from optuna import TrialPruned
 def objective(trial):
     iris = trial.suggest_float("alpha", 1e-5, 1e-1, log=True)
     for step in range(30):
-        intermediate_value = iris * step
+        intermediate_value = iris * (step + 1)
         trial.report(intermediate_value, step)
         if trial.should_prune():
             raise optuna.TrialPruned()
     return iris
 
-study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
+study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=2), seed=0)
 study.optimize(objective, n_trials=20)
 pruned = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.PRUNED])
 complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
