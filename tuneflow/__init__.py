@@ -67,7 +67,19 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_WHERE[name]), name)
     elif name in _OPTUNA_MODULES:
         value = import_module(f"optuna.{name}")
-    elif name in ("pruners", "samplers", "study", "trial", "storage", "schedulers", "search", "stoppers", "errors", "space", "callbacks"):
+    elif name in (
+        "pruners",
+        "samplers",
+        "study",
+        "trial",
+        "storage",
+        "schedulers",
+        "search",
+        "stoppers",
+        "errors",
+        "space",
+        "callbacks",
+    ):
         value = import_module(f"tuneflow.{name}")
     else:
         raise AttributeError(f"module 'tuneflow' has no attribute {name!r}")

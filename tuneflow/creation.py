@@ -197,7 +197,7 @@ def build_study(
         seed=study_seed,
         is_seeded=is_seeded,
         keeper=Keeper(retention),
-        folders=TrialFolders(folder if folder is not None else _folder_for(opened, storage, inner.study_name)),
+        folders=TrialFolders(folder if folder is not None else _folder_for(opened, inner.study_name)),
         clock=clock,
     )
 
@@ -300,7 +300,7 @@ def _pruner(given: Any) -> Any:
     raise InvalidArgumentType(f"pruner={given!r} is neither a name, a tuneflow pruner nor an optuna pruner")
 
 
-def _folder_for(opened: Any, spec: Any, study_name: str) -> Path | None:
+def _folder_for(opened: Any, study_name: str) -> Path | None:
     """Where the trials of a study that outlives the process keep their files; None for a study in memory."""
     if isinstance(opened, optuna.storages.InMemoryStorage):
         return None

@@ -126,7 +126,7 @@ def run(
     """
     clock = SystemClock()
     settings = _Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
-    request = request_from(_resources_of(trainable, settings, resources_per_trial))
+    request = request_from(_resources_of(trainable, resources_per_trial))
     total = machine()
     own = executor if isinstance(executor, Executor) else None
     n_slots = check_fits(request, own.total() if own is not None else total)
@@ -186,7 +186,7 @@ def run(
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         _describe(folder, study, settings, num_samples, trainable, clock, deterministic)
         listeners = _listeners(
-            study, settings, callbacks, loggers, progress_reporter, verbose, n_trials, time_budget_s,
+            settings, callbacks, loggers, progress_reporter, verbose, n_trials, time_budget_s,
             min(n_slots, max_concurrent_trials or n_slots), request, total, folder, scheduler, clock,
         )  # fmt: skip
         loop = Loop(study, chosen, trainable, rules)
@@ -260,7 +260,7 @@ def _agreed(name: str, given: str | None, *holders: Any) -> str | None:
     return stated[0][1] if stated else None
 
 
-def _resources_of(trainable: Any, settings: _Settings, given: Any) -> Any:
+def _resources_of(trainable: Any, given: Any) -> Any:
     if given is not None:
         return given
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
@@ -357,7 +357,6 @@ def _describe(
 
 
 def _listeners(
-    study: Study,
     settings: _Settings,
     callbacks: Sequence[Any] | None,
     loggers: Sequence[Any] | None,
@@ -414,7 +413,7 @@ def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> 
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     try:

@@ -242,7 +242,7 @@ def test_cleanup_runs_when_a_trial_is_stopped(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> None:
         number = tune.get_trial().number
         try:
-            for step in range(100):
+            for _ in range(100):
                 try:
                     tune.report(loss=float(number))
                 except Exception:
@@ -380,5 +380,3 @@ def test_progress_goes_nowhere_when_it_is_not_wanted(capfd: pytest.CaptureFixtur
     tune.create_study(seed=0).optimize(quadratic, n_trials=3, n_jobs=2, show_progress_bar=False)
     out, err = capfd.readouterr()
     assert out == err == ""
-
-

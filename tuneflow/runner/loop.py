@@ -268,7 +268,9 @@ class Loop:
         self._has_seen_metric = True
         trial.time_total_s = event.time_total_s
         stopper = self.rules.stopper
-        if (stopper is not None and stopper(trial.trial_id, trial.last_result or result)) or (self._is_ending and not isinstance(decision, (Stop, Pause))):
+        if (stopper is not None and stopper(trial.trial_id, trial.last_result or result)) or (
+            self._is_ending and not isinstance(decision, (Stop, Pause))
+        ):
             run.is_ended_by_stop = True
             decision = Stop(complete=True)
         if isinstance(result, Mapping) and result.get("done") and not isinstance(decision, Stop):

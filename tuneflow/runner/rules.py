@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuneflow.errors import InvalidArgument
@@ -42,7 +42,7 @@ class Rules:
     n_trials: int | None = None
     timeout_s: float | None = None
     max_concurrent: int | None = None
-    request: Resources = Resources()
+    request: Resources = field(default_factory=Resources)
     stopper: Stopper | None = None
     max_failures: int = 0
     fail_fast: bool = False

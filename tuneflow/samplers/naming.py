@@ -17,7 +17,7 @@ __all__ = ["make_sampler", "sampler_names"]
 
 
 def _plain(class_name: str) -> Callable[[Space | None, int | None], BaseSampler]:
-    def make(space: Space | None, seed: int | None) -> BaseSampler:
+    def make(_: Space | None, seed: int | None) -> BaseSampler:
         import optuna.samplers
 
         sampler: BaseSampler = getattr(optuna.samplers, class_name)(seed=seed)

@@ -34,7 +34,7 @@ def derive(seed: int, *path: int) -> int:
 
 
 def is_reseedable(sampler: BaseSampler) -> bool:
-    """Whether ``reseed`` reaches the sampler's randomness. True for all that Optuna 5 ships but QMC, which needs none."""
+    """Whether ``reseed`` reaches the sampler's randomness. True for all that Optuna 5 ships; QMC needs none."""
     return type(sampler).__name__ == "QMCSampler" or any(
         hasattr(sampler, name) for name in ("_rng", "_cma_rng", "reseed_for_trial")
     )
