@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneflow.analysis import frames
 from tuneflow.analysis.reading import read_experiment, read_stored_trials, trial_folders
-from tuneflow.analysis.records import TrialRecord, lookup
+from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, check_mode, check_scope, is_better, score
 from tuneflow.errors import InvalidArgument, UsageError
 
@@ -167,14 +167,16 @@ class ExperimentAnalysis:
         """
         name, direction = self._resolve(metric, mode)
         best = self.get_best_trial(metric, mode, scope)
-        reported = best.steps()
-        if not reported:
+        found = [(step, number(lookup(result, name))) for step, result in best.steps()]
+        values = [(step, value) for step, value in found if value is not None]
+        if not values:
             return best.config
+        step, reached = values[-1]
         if scope == "all":
-            chosen = best.best_result(name, direction)
-            return best.config_at(next((step for step, result in reported if result == chosen), reported[-1][0]))
-        holding = [step for step, result in reported if lookup(result, name) is not None]
-        return best.config_at(holding[-1] if holding else reported[-1][0])
+            for at, value in reversed(values):
+                if is_better(value, reached, direction) or value == reached:
+                    step, reached = at, value
+        return best.config_at(step)
 
     def get_best_logdir(self, metric: str | None = None, mode: str | None = None, scope: str = "last") -> str:
         """The folder of the best trial. Arguments as for ``get_best_trial``."""

@@ -25,7 +25,7 @@ from tuneflow.views import exploits
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["TrialRecord", "lookup"]
+__all__ = ["TrialRecord", "lookup", "number"]
 
 _STATUS = {
     "WAITING": "PENDING",
@@ -151,12 +151,12 @@ class TrialRecord:
             metric: a key of the results, nested ones joined by ``/``. Results without it, or with something else than a
                 number there, are passed over.
         """
-        values = [value for value in (_number(lookup(result, metric)) for result in self.results) if value is not None]
+        values = [value for result in self.results if (value := number(lookup(result, metric))) is not None]
         return self._with_told(values, metric)
 
     def last_value(self, metric: str) -> float:
         """The last of ``values``, without reading the earlier ones where the last result holds the metric."""
-        value = _number(lookup(self.last_result, metric))
+        value = number(lookup(self.last_result, metric))
         values = self.values(metric) if value is None else self._with_told([value], metric)
         return values[-1] if values else math.nan
 
@@ -170,7 +170,7 @@ class TrialRecord:
         """The result with the best value of a metric, the earliest of equal ones; the last result where none has one."""
         best, found = None, None
         for result in self.results:
-            value = _number(lookup(result, metric))
+            value = number(lookup(result, metric))
             if value is not None and is_better(value, best, mode):
                 best, found = value, result
         return self.last_result if found is None else found
@@ -199,7 +199,7 @@ class TrialRecord:
         found = read_checkpoints(self._folder)
         if len(found) < 2:
             return found[0][1] if found else None
-        by_step = {step: _number(lookup(result, metric)) for step, result in self.steps()}
+        by_step = {step: number(lookup(result, metric)) for step, result in self.steps()}
         best, chosen = None, found[-1][1]
         for step, checkpoint in reversed(found):
             value = by_step.get(step)
@@ -231,7 +231,8 @@ def lookup(result: Mapping[str, Any], metric: str) -> Any:
     return node
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A metric's value as a float; None where it is no number."""
     return float(value) if isinstance(value, (int, float)) else None
 
 
