@@ -13,6 +13,7 @@ __all__ = [
     "InvalidArgumentType",
     "JournalCorrupt",
     "JournalNotWritten",
+    "LogNotWritten",
     "MetricMissing",
     "MissingLibrary",
     "NotResumable",
@@ -169,6 +170,23 @@ class JournalNotWritten(TuneflowError, OSError):
     def __init__(self, path: str, message: str, errno: int | None) -> None:
         self.path = path
         super().__init__(f"journal {path}: {message}")
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _rebuild, (type(self), str(self), {"path": self.path, "errno": self.errno})
+
+
+class LogNotWritten(TuneflowError, OSError):
+    """The disk refused a line of a trial's own files (``result.json``, ``progress.csv``, ...).
+
+    Attributes:
+        path: the file.
+        errno: the system's number of the error, ``errno.ENOSPC`` for a full disk.
+    """
+
+    def __init__(self, path: str, message: str, errno: int | None) -> None:
+        self.path = path
+        super().__init__(f"{path}: {message}")
         self.errno = errno
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:

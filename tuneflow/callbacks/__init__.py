@@ -1,0 +1,25 @@
+"""Listeners: what hears the events of a study."""
+
+from __future__ import annotations
+
+from tuneflow.callbacks.adapted import OptunaCallback, as_callback
+from tuneflow.callbacks.base import Callback
+from tuneflow.callbacks.csv_logger import CsvLogger
+from tuneflow.callbacks.json_logger import JsonLogger
+from tuneflow.callbacks.progress import Progress, ProgressReporter, RunInfo
+from tuneflow.callbacks.progress_table import ProgressTable
+
+__all__ = [
+    "DEFAULT_LOGGERS",
+    "Callback",
+    "CsvLogger",
+    "JsonLogger",
+    "OptunaCallback",
+    "Progress",
+    "ProgressReporter",
+    "ProgressTable",
+    "RunInfo",
+    "as_callback",
+]
+
+DEFAULT_LOGGERS: tuple[type[Callback], ...] = (JsonLogger, CsvLogger)

@@ -1,0 +1,109 @@
+"""What may stand in ``callbacks=`` and ``loggers=``, turned into listeners."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tuneflow.callbacks.base import Callback
+from tuneflow.errors import InvalidArgumentType
+from tuneflow.listening import EVENTS
+
+if TYPE_CHECKING:
+    from tuneflow.trial import Trial
+
+__all__ = ["OptunaCallback", "as_callback"]
+
+
+class OptunaCallback(Callback):
+    """One of Optuna's ``callback(study, frozen_trial)``, called when a trial has ended.
+
+    It gets the tuneflow ``Study``, not ``study.optuna``: ``study.stop()`` has to end the run that goes on here.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self.function = function
+
+    def on_trial_end(self, trial: Trial) -> None:
+        study = trial.study
+        # A copy, as Optuna hands out: the storage's own object must not be changed.
+        self.function(study, copy.deepcopy(study.optuna._storage.get_trial(trial.storage_id)))
+
+    def __repr__(self) -> str:
+        return f"OptunaCallback({self.function!r})"
+
+
+def as_callback(given: Any) -> Any:
+    """The listener that a user means.
+
+    Args:
+        given: a ``Callback``; a class of one, which is instantiated without arguments; any object with a method
+            of an event's name; or Optuna's ``callback(study, frozen_trial)``.
+
+    Returns:
+        The object itself wherever it can listen.
+
+    Raises:
+        InvalidArgumentType: none of these.
+
+    Example:
+        >>> class Quiet(Callback):
+        ...     pass
+        >>> type(as_callback(Quiet)).__name__
+        'Quiet'
+        >>> as_callback(lambda study, trial: None).__class__.__name__
+        'OptunaCallback'
+        >>> as_callback(3)
+        Traceback (most recent call last):
+        ...
+        tuneflow.errors.InvalidArgumentType: callback 3 is no listener; ...
+    """
+    if isinstance(given, Callback):
+        return given
+    if isinstance(given, type):
+        return _instance(given)
+    if _listens(given):
+        return given
+    if callable(given) and _takes_two(given):
+        return OptunaCallback(given)
+    raise _refusal(given)
+
+
+def _listens(given: object) -> bool:
+    return any(callable(getattr(given, event, None)) for event in EVENTS)
+
+
+def _instance(cls: type) -> Any:
+    if not _listens(cls) and not any("__call__" in vars(base) for base in cls.__mro__):
+        raise _refusal(cls)
+    try:
+        made = cls()
+    except TypeError as error:
+        raise InvalidArgumentType(
+            f"callback class {cls.__name__} cannot be made without arguments ({error}); pass an object, "
+            f"{cls.__name__}(...), instead of the class"
+        ) from error
+    if isinstance(made, type):  # a metaclass
+        raise _refusal(cls)
+    return as_callback(made)
+
+
+def _takes_two(given: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # some builtins do not tell
+        return True
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def _refusal(given: object) -> InvalidArgumentType:
+    return InvalidArgumentType(
+        f"callback {given!r} is no listener; pass a tuneflow.Callback, a class of one, an object with one of "
+        f"{', '.join(EVENTS)}, or Optuna's callback(study, frozen_trial)"
+    )

@@ -1,0 +1,89 @@
+"""The listener: what can be heard of a study, one method per event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from tuneflow.checkpoint import Checkpoint
+    from tuneflow.pruners.base import Exploit
+    from tuneflow.study import Study
+    from tuneflow.trial import Trial
+
+__all__ = ["Callback"]
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+def _does_nothing(method: _Method) -> _Method:
+    """Marks an event that the base class leaves empty: it is not even called unless a subclass overrides it."""
+    method._does_nothing = True  # type: ignore[attr-defined]
+    return method
+
+
+class Callback:
+    """Hears what happens in a study; override the events that matter. All of them run in the driver's process.
+
+    A listener that raises is reported once and hurts nobody: the study goes on. What is not overridden costs nothing.
+    Pass it as ``callbacks=`` to ``tune.run`` or ``study.optimize``, or to ``study.add_callback`` in a loop of one's own.
+
+    Example:
+        >>> import tuneflow as tune
+        >>> class Best(tune.Callback):
+        ...     def on_study_start(self, study):
+        ...         self.best = float("inf")
+        ...     def on_trial_report(self, trial, result):
+        ...         self.best = min(self.best, result["loss"])
+        >>> study = tune.create_study({"x": tune.uniform(0, 1)}, metric="loss", mode="min", seed=0)
+        >>> best = Best()
+        >>> study.optimize(lambda trial: trial.report({"loss": 0.5}, 1) and 0.5, n_trials=2, callbacks=[best])
+        >>> best.best
+        0.5
+    """
+
+    @_does_nothing
+    def on_study_start(self, study: Study) -> None:
+        """``tune.run`` or ``study.optimize`` begins. Not heard in an ask/tell loop of one's own."""
+
+    @_does_nothing
+    def on_study_end(self, study: Study) -> None:
+        """The run has ended, also by an exception or Ctrl-C. Files and connections are to be closed here."""
+
+    @_does_nothing
+    def on_trial_start(self, trial: Trial) -> None:
+        """A new trial begins. In a define-by-run study ``trial.config`` fills up only later."""
+
+    @_does_nothing
+    def on_trial_report(self, trial: Trial, result: dict[str, Any]) -> None:
+        """The trial reported; the decision is taken and stands in ``trial.decision``.
+
+        Args:
+            trial: ``trial.last_step`` is the step of the report.
+            result: the metrics and ``training_iteration``; under ``tune.run`` what every result carries too. Listeners
+                share it: copy it before changing it. Values are as reported, NaN and NumPy or torch scalars included.
+        """
+
+    @_does_nothing
+    def on_trial_checkpoint(self, trial: Trial, checkpoint: Checkpoint) -> None:
+        """A checkpoint folder is complete and in its place. Retention may delete it later: copy what is to stay."""
+
+    @_does_nothing
+    def on_trial_pause(self, trial: Trial) -> None:
+        """The trial leaves its slot and waits; it goes on with ``on_trial_resume`` or ends with ``on_trial_end``."""
+
+    @_does_nothing
+    def on_trial_resume(self, trial: Trial) -> None:
+        """The trial enters a slot again: after a pause, for another attempt, or taken over from a dead driver."""
+
+    @_does_nothing
+    def on_trial_exploit(self, trial: Trial, decision: Exploit) -> None:
+        """The trial goes on from a donor's checkpoint; ``trial.config`` is already the new configuration."""
+
+    @_does_nothing
+    def on_trial_error(self, trial: Trial, error: BaseException) -> None:
+        """An attempt failed. It may be retried (``on_trial_resume``), else ``on_trial_end`` follows."""
+
+    @_does_nothing
+    def on_trial_end(self, trial: Trial) -> None:
+        """The trial has ended: ``trial.state`` is COMPLETE, PRUNED or FAIL, ``trial.error`` may be set."""
