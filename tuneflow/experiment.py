@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tuneflow.analysis import ExperimentAnalysis
+from tuneflow.callbacks.progress import RunInfo
+from tuneflow.callbacks.wiring import for_run
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.creation import build_study
@@ -185,10 +187,27 @@ def run(
             study.adopt()
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         _describe(folder, study, settings, num_samples, trainable, clock, deterministic)
-        listeners = _listeners(
-            settings, callbacks, loggers, progress_reporter, verbose, n_trials, time_budget_s,
-            min(n_slots, max_concurrent_trials or n_slots), request, total, folder, scheduler, clock,
-        )  # fmt: skip
+        info = RunInfo(
+            metric=settings.metric,
+            mode=settings.mode,
+            n_trials=n_trials,
+            folder=folder,
+            scheduler=scheduler,
+            n_slots=min(n_slots, max_concurrent_trials or n_slots),
+            resources=request,
+            total=total,
+            timeout_s=time_budget_s,
+            name=_label(trainable),
+            counts_earlier=exists,
+        )
+        listeners = for_run(
+            info,
+            callbacks=callbacks,
+            loggers=loggers,
+            progress_reporter=progress_reporter,
+            verbose=verbose,
+            clock=clock,
+        )
         loop = Loop(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
         try:
@@ -272,10 +291,14 @@ def _clock_of(executor: Any, clock: Clock) -> Clock:
     return getattr(executor, "clock", clock) if isinstance(executor, Executor) and executor.is_virtual else clock
 
 
+def _label(trainable: Any) -> str:
+    return str(getattr(trainable, "__name__", type(trainable).__name__)).strip("<>")
+
+
 def _folder(name: str | None, storage_path: Any, trainable: Any, clock: Clock) -> Path:
     if name is None:
         moment = datetime.fromtimestamp(clock.time(), tz=timezone.utc).astimezone()
-        label = getattr(trainable, "__name__", type(trainable).__name__).strip("<>")
+        label = _label(trainable)
         name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}"
         root = Path("tuneflow_results" if storage_path is None else storage_path).expanduser()
         counter = 1
@@ -354,41 +377,6 @@ def _describe(
     draft = folder / ".experiment.json"
     draft.write_text(text)
     draft.replace(target)
-
-
-def _listeners(
-    settings: _Settings,
-    callbacks: Sequence[Any] | None,
-    loggers: Sequence[Any] | None,
-    progress_reporter: Any,
-    verbose: int,
-    n_trials: int | None,
-    timeout_s: float | None,
-    n_slots: int,
-    request: Resources,
-    total: Resources,
-    folder: Path,
-    scheduler: Any,
-    clock: Clock,
-) -> list[Any]:
-    from tuneflow.callbacks import wiring
-
-    return wiring.for_run(
-        callbacks=callbacks,
-        loggers=loggers,
-        progress_reporter=progress_reporter,
-        verbose=verbose,
-        metric=settings.metric,
-        mode=settings.mode,
-        n_trials=n_trials,
-        timeout_s=timeout_s,
-        n_slots=n_slots,
-        request=request.as_dict(),
-        total=total.as_dict(),
-        folder=folder,
-        scheduler=type(scheduler).__name__ if scheduler is not None and not isinstance(scheduler, str) else scheduler,
-        clock=clock,
-    )
 
 
 def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> None:

@@ -160,7 +160,9 @@ class ExperimentAnalysis:
             raise UsageError(f"no trial is best: {self._why_none(name)}")
         return best
 
-    def get_best_config(self, metric: str | None = None, mode: str | None = None, scope: str = "last") -> dict[str, Any]:
+    def get_best_config(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last"
+    ) -> dict[str, Any]:
         """The configuration of the best trial that was in force at its best value, or its last for other scopes.
 
         Population-based training changes a trial's configuration on the way. Arguments as for ``get_best_trial``.

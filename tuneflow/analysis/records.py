@@ -181,7 +181,9 @@ class TrialRecord:
         if self._error is None and self.state == "FAIL":
             text = read_error_text(self._folder)
             reason = None if self.frozen is None else self.frozen.user_attrs.get("tuneflow:reason")
-            summary = reason or next((line for line in reversed(text.splitlines()) if line.strip()), "no reason is known")
+            summary = reason or next(
+                (line for line in reversed(text.splitlines()) if line.strip()), "no reason is known"
+            )
             self._error = TrialFailed(str(summary), trial=self.number, traceback_text=text)
         return self._error
 

@@ -34,9 +34,7 @@ class LiveView:
         self._has_table = has_table
         console = Console(file=stream, force_jupyter=False)
         is_standard = stream in (sys.stdout, sys.stderr)
-        self._live = Live(
-            console=console, auto_refresh=False, redirect_stdout=is_standard, redirect_stderr=is_standard
-        )
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=is_standard, redirect_stderr=is_standard)
         self._finalizer = weakref.finalize(self, self._live.stop)
         self._live.start()
 

@@ -316,7 +316,7 @@ def _time_of(row: TrialRow, now_s: float) -> float:
 
 def _told_value(trial: Trial) -> float | None:
     """The value that the trial was told with; None for failed ones and for several objectives."""
-    if trial.state.name != "COMPLETE" or not trial.study.has_metric:
+    if trial.state.name != "COMPLETE" or not trial.study.objectives.has_metric:
         return None
     values = trial.study.optuna._storage.get_trial(trial.storage_id).values
     return float(values[0]) if values and len(values) == 1 else None

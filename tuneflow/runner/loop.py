@@ -51,13 +51,12 @@ _IDLE_S = 0.5
 class _Run:
     """One attempt of a trial, in a slot."""
 
-    __slots__ = ("deadline_s", "is_ended_by_stop", "started_at_step", "trial", "verdict")
+    __slots__ = ("deadline_s", "started_at_step", "trial", "verdict")
 
     def __init__(self, trial: Trial, deadline_s: float | None) -> None:
         self.trial = trial
         self.deadline_s = deadline_s
         self.verdict: Stop | Pause | None = None
-        self.is_ended_by_stop = False
         self.started_at_step = trial.last_step or 0
 
 
@@ -251,14 +250,16 @@ class Loop:
             return
         result = self._result_of(trial, event)
         step = self._step_of(event)
+        is_over = self._is_ending or (isinstance(result, dict) and bool(result.get("done")))
+        stopper = self.rules.stopper
+        if stopper is not None and stopper(trial.trial_id, result):
+            is_over = True
+        if is_over and isinstance(result, dict):
+            result["done"] = True
         try:
             decision = self.study.report_for(trial, result, step, event.checkpoint)
-        except CheckpointMissing as error:
-            self._end_with(error)
-            self.executor.reply(number, error)
-            return
-        except MetricMissing as error:
-            if not self._has_seen_metric:
+        except (CheckpointMissing, MetricMissing) as error:
+            if isinstance(error, CheckpointMissing) or not self._has_seen_metric:
                 self._end_with(error)
             self.executor.reply(number, error)
             return
@@ -267,14 +268,7 @@ class Loop:
             return
         self._has_seen_metric = True
         trial.time_total_s = event.time_total_s
-        stopper = self.rules.stopper
-        if (stopper is not None and stopper(trial.trial_id, trial.last_result or result)) or (
-            self._is_ending and not isinstance(decision, (Stop, Pause))
-        ):
-            run.is_ended_by_stop = True
-            decision = Stop(complete=True)
-        if isinstance(result, Mapping) and result.get("done") and not isinstance(decision, Stop):
-            run.is_ended_by_stop = True
+        if is_over and not isinstance(decision, Stop):
             decision = Stop(complete=True)
         if isinstance(decision, (Stop, Pause)):
             run.verdict = decision
