@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["MASK", "is_secret", "plain"]
@@ -11,6 +12,7 @@ MASK = "********"
 _SECRET_WORDS = ("api_key", "apikey", "token", "password", "passwd", "secret", "credential", "private_key")
 
 
+@lru_cache(maxsize=4096)
 def is_secret(key: object) -> bool:
     """Whether a key names something that must not be written anywhere: ``api_key``, ``token``, ``password``, ..."""
     if not isinstance(key, str):

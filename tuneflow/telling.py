@@ -103,11 +103,11 @@ class Objectives:
         if not self.has_metric:
             return None
         if isinstance(report, Mapping):
-            name = self.pruner_metric or (self.metrics[0] if self.metrics else None)
-            if name is None:
+            name = self.name
+            if name not in report and not self.metrics:
                 raise UsageError(
                     f"a dict was reported ({', '.join(map(str, report))}) but the study does not know which entry to "
-                    f"optimise; pass metric= to create_study"
+                    f"optimise; pass metric= to create_study, or call the entry 'value'"
                 )
             if name not in report:
                 raise MetricMissing(name, [str(key) for key in report])

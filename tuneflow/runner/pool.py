@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -65,8 +66,12 @@ class WorkerProcess:
 
     def send(self, message: Any) -> None:
         """Sends a message; a broken pipe is noticed by whoever reads from it next."""
+        self.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def send_bytes(self, message: bytes) -> None:
+        """Sends a message that is pickled already."""
         with contextlib.suppress(BrokenPipeError, ConnectionError):
-            self.connection.send(message)
+            self.connection.send_bytes(message)
 
     @property
     def is_alive(self) -> bool:

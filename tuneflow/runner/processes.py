@@ -10,15 +10,18 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from tuneflow.errors import UnpicklableTrainable
+from tuneflow.pruners.base import CONTINUE
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.pool import Pool, WorkerProcess, shared_pool
 from tuneflow.runner.resources import Resources, machine
-from tuneflow.trainable.messages import Assignment, Event, Failed, Finished, Lost
+from tuneflow.trainable.messages import Answer, Assignment, Event, Failed, Finished, Lost
 
 __all__ = ["ProcessExecutor"]
 
 _LIVENESS_S = 1.0
 _KILL_GRACE_S = 5.0
+_GO_ON = Answer(CONTINUE)
+_GO_ON_BYTES = pickle.dumps(_GO_ON, pickle.HIGHEST_PROTOCOL)
 
 
 class _Seat:
@@ -57,13 +60,16 @@ class ProcessExecutor(Executor):
         self._selector = selectors.DefaultSelector()
         self._free = self._total
         self._n_oom_kills = n_oom_kills()
+        self._updated: set[int] = set()
 
     def prepare(self, trainable: Any, key: str) -> None:
         self._blobs[key] = pack(trainable)
 
     def start(self, assignment: Assignment) -> None:
         worker = self._pool.take(())
-        worker.update()
+        if worker.pid not in self._updated:
+            self._updated.add(worker.pid)
+            worker.update()
         key = assignment.trainable_key
         if worker.loaded != key:
             worker.send(("trainable", (key, self._blobs[key])))
@@ -126,8 +132,17 @@ class ProcessExecutor(Executor):
 
     def reply(self, trial: int, message: Any) -> None:
         seat = self._seats.get(trial)
-        if seat is not None:
+        if seat is None:
+            return
+        if type(message) is Answer and message == _GO_ON:
+            seat.worker.send_bytes(_GO_ON_BYTES)
+            return
+        try:
             seat.worker.send(message)
+        except (pickle.PicklingError, TypeError, AttributeError):
+            import cloudpickle
+
+            seat.worker.send_bytes(cloudpickle.dumps(message))
 
     def kill(self, trial: int) -> None:
         seat = self._seats.get(trial)
