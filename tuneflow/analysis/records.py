@@ -167,7 +167,7 @@ class TrialRecord:
         return values
 
     def best_result(self, metric: str, mode: Mode) -> dict[str, Any]:
-        """The result with the best value of a metric, the earliest of equal ones; the last result where none has one."""
+        """The result with the best value of a metric, the earliest of equal ones; the last one where none has any."""
         best, found = None, None
         for result in self.results:
             value = number(lookup(result, metric))
@@ -181,7 +181,9 @@ class TrialRecord:
         if self._error is None and self.state == "FAIL":
             text = read_error_text(self._folder)
             reason = None if self.frozen is None else self.frozen.user_attrs.get("tuneflow:reason")
-            summary = reason or next((line for line in reversed(text.splitlines()) if line.strip()), "no reason is known")
+            summary = reason or next(
+                (line for line in reversed(text.splitlines()) if line.strip()), "no reason is known"
+            )
             self._error = TrialFailed(str(summary), trial=self.number, traceback_text=text)
         return self._error
 
@@ -194,8 +196,11 @@ class TrialRecord:
         return found[-1][1] if found else None
 
     def best_checkpoint(self, metric: str, mode: Mode) -> Checkpoint | None:
-        """The checkpoint whose step had the best value of a metric, the latest of equal ones; the latest of all where
-        no kept one's step has a value."""
+        """The checkpoint whose step had the best value of a metric, the latest of equal ones.
+
+        Returns:
+            The latest of all where no kept one's step has a value; None where there is none.
+        """
         found = read_checkpoints(self._folder)
         if len(found) < 2:
             return found[0][1] if found else None

@@ -32,11 +32,15 @@ def status_block(progress: Progress) -> str:
 def summary_lines(progress: Progress) -> list[str]:
     """What the table does not say: scheduler, resources, folder, counts, best trial, times."""
     run = progress.run
-    name = "FIFO" if run.scheduler is None else run.scheduler if isinstance(run.scheduler, str) else _name(run.scheduler)
+    name = (
+        "FIFO" if run.scheduler is None else run.scheduler if isinstance(run.scheduler, str) else _name(run.scheduler)
+    )
     lines = [f"Using {name} scheduling algorithm."]
     if run.resources is not None and run.total is not None:
         n_running = progress.counts.get("RUNNING", 0)
-        shares = [f"{_amount(run.resources, kind) * n_running:g}/{_amount(run.total, kind):g}" for kind in ("cpu", "gpu")]
+        shares = [
+            f"{_amount(run.resources, kind) * n_running:g}/{_amount(run.total, kind):g}" for kind in ("cpu", "gpu")
+        ]
         lines.append(f"Resources requested: {shares[0]} CPUs, {shares[1]} GPUs")
     if run.folder is not None:
         lines.append(f"Result logdir: {run.folder}")
