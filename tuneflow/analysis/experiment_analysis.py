@@ -15,7 +15,7 @@ from tuneflow.analysis.scopes import Mode, check_mode, check_scope, is_better, s
 from tuneflow.errors import InvalidArgument, UsageError
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
     from tuneflow.checkpoint import Checkpoint
     from tuneflow.study import Study
@@ -74,16 +74,16 @@ class ExperimentAnalysis:
             self._modes.update(_modes(metric, mode, self._modes))
         elif mode is not None and isinstance(stored, str):
             self._modes[stored] = check_mode(mode)
-        self._metrics = [] if metric is None and stored is None else _listed(stored if metric is None else metric)
-        self.trials: list[TrialRecord] = self._read_trials(errors or {}, study, _listed(stored or metric or []))
+        self._metrics = _listed(stored if metric is None else metric)
+        self.trials: list[TrialRecord] = self._read_trials(
+            errors or {}, study, _listed(metric if stored is None else stored)
+        )
 
     def _read_trials(
         self, errors: Mapping[int, BaseException], study: Study | None, objectives: list[str]
     ) -> list[TrialRecord]:
-        if study is not None:
-            stored = study.optuna.get_trials(deepcopy=False)
-        else:
-            stored = read_stored_trials(self.folder, self.experiment.get("name"))  # type: ignore[assignment]
+        name = self.experiment.get("name")
+        stored = read_stored_trials(self.folder, name) if study is None else study.optuna.get_trials(deepcopy=False)
         if stored is None:
             return [TrialRecord(number, path) for number, path in sorted(trial_folders(self.folder).items())]
         return [
@@ -130,7 +130,7 @@ class ExperimentAnalysis:
         return self.best_trial.last_result
 
     @property
-    def best_result_df(self) -> pandas.DataFrame:
+    def best_result_df(self) -> pd.DataFrame:
         """``best_result`` as a table of one row, with ``config/...`` and ``logdir``; the index is ``trial_id``."""
         best = self.best_trial
         return frames.table([(best, best.last_result)]).set_index("trial_id")
@@ -224,11 +224,11 @@ class ExperimentAnalysis:
     # Tables
 
     @property
-    def results_df(self) -> pandas.DataFrame:
+    def results_df(self) -> pd.DataFrame:
         """The last result of each trial: ``dataframe()`` with ``trial_id`` as its index."""
         return self.dataframe().set_index("trial_id")
 
-    def dataframe(self, metric: str | None = None, mode: str | None = None) -> pandas.DataFrame:
+    def dataframe(self, metric: str | None = None, mode: str | None = None) -> pd.DataFrame:
         """One row per trial that has a result, in order of number.
 
         Args:
@@ -244,7 +244,7 @@ class ExperimentAnalysis:
         return frames.table([(trial, trial.best_result(name, direction)) for trial in self.trials if trial.last_result])
 
     @property
-    def trial_dataframes(self) -> dict[str, pandas.DataFrame]:
+    def trial_dataframes(self) -> dict[str, pd.DataFrame]:
         """All results of each trial by ``trial_id``, in order of number; read anew at every call."""
         return {trial.trial_id: frames.history(trial.results) for trial in self.trials}
 
@@ -296,8 +296,8 @@ class ExperimentAnalysis:
         return f"ExperimentAnalysis({str(self.folder)!r}, {len(self.trials)} trials)"
 
 
-def _listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+def _listed(names: str | list[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def _modes(metric: Any, mode: Any, known: Mapping[str, Mode] | None = None) -> dict[str, Mode]:

@@ -10,7 +10,7 @@ from tuneflow.callbacks.flattening import flatten
 from tuneflow.plain import MASK, is_secret
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 __all__ = ["flat", "history", "table"]
 
@@ -23,12 +23,12 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     }
 
 
-def table(rows: Sequence[tuple[TrialRecord, Mapping[str, Any]]]) -> pandas.DataFrame:
+def table(rows: Sequence[tuple[TrialRecord, Mapping[str, Any]]]) -> pd.DataFrame:
     """A row per trial: the result, ``trial_id``, ``config/...`` and ``logdir``."""
-    import pandas
+    import pandas as pd
 
     columns = ["trial_id", "logdir"] if not rows else None
-    return pandas.DataFrame(
+    return pd.DataFrame(
         [
             {
                 **flat(result),
@@ -42,8 +42,8 @@ def table(rows: Sequence[tuple[TrialRecord, Mapping[str, Any]]]) -> pandas.DataF
     )
 
 
-def history(results: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
+def history(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A row per result."""
-    import pandas
+    import pandas as pd
 
-    return pandas.DataFrame([flat(result) for result in results])
+    return pd.DataFrame([flat(result) for result in results])

@@ -167,7 +167,7 @@ class TrialRecord:
         return values
 
     def best_result(self, metric: str, mode: Mode) -> dict[str, Any]:
-        """The result with the best value of a metric, the earliest of equal ones; the last result where none has one."""
+        """The result with the best value of a metric, the earliest of equal ones; the last one where none has any."""
         best, found = None, None
         for result in self.results:
             value = number(lookup(result, metric))
@@ -196,8 +196,11 @@ class TrialRecord:
         return found[-1][1] if found else None
 
     def best_checkpoint(self, metric: str, mode: Mode) -> Checkpoint | None:
-        """The checkpoint whose step had the best value of a metric, the latest of equal ones; the latest of all where
-        no kept one's step has a value."""
+        """The checkpoint whose step had the best value of a metric, the latest of equal ones.
+
+        Returns:
+            The latest of all where no kept one's step has a value; None where there is none.
+        """
         found = read_checkpoints(self._folder)
         if len(found) < 2:
             return found[0][1] if found else None

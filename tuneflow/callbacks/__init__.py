@@ -5,6 +5,7 @@ from __future__ import annotations
 from tuneflow.callbacks.adapted import OptunaCallback, as_callback
 from tuneflow.callbacks.base import Callback
 from tuneflow.callbacks.csv_logger import CsvLogger
+from tuneflow.callbacks.error_logger import ErrorLogger
 from tuneflow.callbacks.json_logger import JsonLogger
 from tuneflow.callbacks.progress import Progress, ProgressReporter, RunInfo
 from tuneflow.callbacks.progress_table import ProgressTable
@@ -13,6 +14,7 @@ __all__ = [
     "DEFAULT_LOGGERS",
     "Callback",
     "CsvLogger",
+    "ErrorLogger",
     "JsonLogger",
     "OptunaCallback",
     "Progress",

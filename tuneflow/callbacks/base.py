@@ -26,7 +26,7 @@ class Callback:
     """Hears what happens in a study; override the events that matter. All of them run in the driver's process.
 
     A listener that raises is reported once and hurts nobody: the study goes on. What is not overridden costs nothing.
-    Pass it as ``callbacks=`` to ``tune.run`` or ``study.optimize``, or to ``study.add_callback`` in a loop of one's own.
+    Pass it as ``callbacks=`` to ``tune.run`` or ``study.optimize``, or to ``study.add_callback`` in your own loop.
 
     Example:
         >>> import tuneflow as tune

@@ -121,7 +121,7 @@ _format = csv.writer(_Handback(), lineterminator="\r\n").writerow
 
 
 def _row(cells: Iterable[Any]) -> bytes:
-    text: str = _format(cells)  # type: ignore[assignment]
+    text: str = _format(cells)
     return text[:-2].encode("utf-8", "backslashreplace") + b"\n"
 
 

@@ -80,7 +80,7 @@ class FilePool:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Puts ``content`` in place of the file at once: a reader, and whoever comes after a crash, sees the old or the new.
+    """Puts ``content`` in place of the file at once: a reader, or whoever comes after a crash, sees the old or the new.
 
     Raises:
         LogNotWritten: the disk refused; the file is as it was.
@@ -89,7 +89,7 @@ def replace_file(path: str, content: bytes) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -101,8 +101,8 @@ def not_written(path: str, error: OSError) -> LogNotWritten:
     advice = "free some space" if error.errno in _FULL else "check the folder and the disk"
     return LogNotWritten(
         path,
-        f"{error.strerror or error}; this was not written. The study goes on, and what the file lacks is filled in from "
-        f"the study's own record when writing works again: {advice}",
+        f"{error.strerror or error}; this was not written. The study goes on, and what the file lacks is filled in "
+        f"from the study's own record when writing works again: {advice}",
         error.errno,
     )
 

@@ -1,23 +1,21 @@
-"""``params.json``, ``result.json`` and ``error.txt`` of each trial."""
+"""``params.json`` and ``result.json`` of each trial."""
 
 from __future__ import annotations
 
 import json
 import os
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow.callbacks.files import replace_file
 from tuneflow.callbacks.line_logger import LineLogger, TrialLog
-from tuneflow.errors import LogNotWritten
 from tuneflow.plain import is_secret, plain
 
 if TYPE_CHECKING:
     from tuneflow.pruners.base import Exploit
     from tuneflow.trial import Trial
 
-__all__ = ["JsonLogger", "error_text"]
+__all__ = ["JsonLogger"]
 
 _SCALARS = frozenset({float, int, str, bool, type(None)})
 _encode = json.JSONEncoder(separators=(", ", ": ")).encode
@@ -35,13 +33,12 @@ class JsonLog(TrialLog):
 
 
 class JsonLogger(LineLogger[JsonLog]):
-    """Writes into each trial's folder:
+    r"""Writes ``params.json`` and ``result.json`` into each trial's folder.
 
     * ``result.json``: one JSON object per line and report; NaN and infinities as Python's ``json`` writes and reads
-      them (``NaN``, ``Infinity``); NumPy and torch scalars as numbers, anything else without a form in JSON as ``repr``;
+      them (``NaN``, ``Infinity``), NumPy and torch scalars as numbers, what has no form in JSON as its ``repr``;
     * ``params.json``: the configuration, sorted, secrets masked; again after an exploit, and when a define-by-run
-      trial has suggested more;
-    * ``error.txt``: the whole traceback of every attempt that failed.
+      trial has suggested more.
 
     Example:
         >>> import tuneflow as tune
@@ -50,7 +47,7 @@ class JsonLogger(LineLogger[JsonLog]):
         >>> trial = study.ask()
         >>> _ = trial.report({"loss": 0.5}, step=1)
         >>> (trial.dir / "result.json").read_text()
-        '{"loss": 0.5, "training_iteration": 1}\\n'
+        '{"loss": 0.5, "training_iteration": 1}\n'
     """
 
     file_name: ClassVar[str] = "result.json"
@@ -74,14 +71,6 @@ class JsonLogger(LineLogger[JsonLog]):
         super().on_trial_report(trial, result)
         if self._logs[trial].config is not trial.config:
             self._note_config(trial)
-
-    def on_trial_error(self, trial: Trial, error: BaseException) -> None:
-        path = os.fspath(trial.dir / "error.txt")
-        try:
-            with Path(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"Attempt {trial.attempt}\n{error_text(error)}\n")
-        except OSError as problem:
-            raise LogNotWritten(path, str(problem.strerror), problem.errno) from problem
 
     def on_trial_end(self, trial: Trial) -> None:
         self._note_config(trial)
@@ -149,13 +138,3 @@ def _iteration(line: bytes) -> float | None:
         return None
     iteration = entry.get("training_iteration", 0) if isinstance(entry, dict) else None
     return iteration if isinstance(iteration, (int, float)) else None
-
-
-def error_text(error: BaseException) -> str:
-    """All that is known of an error: the trial's own traceback, and the last lines that it printed."""
-    own = getattr(error, "traceback_text", "")
-    text = own or "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    output = getattr(error, "output", "")
-    if output:
-        text = f"{text.rstrip()}\n\nLast output of the trial:\n{output.rstrip()}\n"
-    return text

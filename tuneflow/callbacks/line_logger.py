@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from tuneflow.callbacks.base import Callback
@@ -34,7 +35,7 @@ class TrialLog:
 _Log = TypeVar("_Log", bound=TrialLog)
 
 
-class LineLogger(Callback, Generic[_Log]):
+class LineLogger(Callback, ABC, Generic[_Log]):
     """Writes a line per report into a file in ``trial.dir``.
 
     A file that another process left, or that the disk refused a line of, is brought in order when the trial is first
@@ -68,7 +69,7 @@ class LineLogger(Callback, Generic[_Log]):
         """Appends a result."""
 
     def on_trial_resume(self, trial: Trial) -> None:
-        if trial not in self._logs and trial.study.has_metric:
+        if trial not in self._logs and trial.study.objectives.has_metric:
             self._meet(trial, None)
 
     def on_trial_report(self, trial: Trial, result: dict[str, Any]) -> None:
@@ -92,7 +93,7 @@ class LineLogger(Callback, Generic[_Log]):
     def _meet(self, trial: Trial, result: dict[str, Any] | None) -> _Log:
         log = self._new_log(os.fspath(trial.dir / self.file_name))
         n_before = trial.n_reports if result is None else trial.n_reports - 1
-        if n_before or os.path.exists(log.path):
+        if n_before or Path(log.path).exists():
             self._mend(log, recorded_results(trial, result), result)
         self._logs[trial] = log
         return log

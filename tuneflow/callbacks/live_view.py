@@ -57,10 +57,12 @@ class LiveView:
 
         parts: list[Any] = [Text(line, no_wrap=False) for line in summary_lines(progress)]
         if self._has_table and progress.rows:
-            header, rows = cells(progress)
+            header, rows = _fitting(*cells(progress), width=self._live.console.width)
             table = Table(box=None, pad_edge=False, header_style="bold")
             for name in header:
-                table.add_column(Text(name), overflow="ellipsis", no_wrap=True)
+                is_needed = name in ("Trial name", "status", "iter")
+                needed = max(len(name), *(len(row[header.index(name)]) for row in rows)) if is_needed else None
+                table.add_column(Text(name), overflow="ellipsis", no_wrap=True, min_width=needed)
             for row in rows:
                 shown = [Text(cell) for cell in row]
                 shown[1].stylize(_COLOURS.get(row[1], ""))
@@ -70,3 +72,15 @@ class LiveView:
             if n_hidden > 0:
                 parts.append(Text(f"... {n_hidden} more trials not shown"))
         return Group(*parts)
+
+
+def _fitting(header: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:
+    """Leaves out an empty location, and of the parameters those at the end that do not fit."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    keep = [index for index in range(len(header)) if index != 2 or any(row[2] for row in rows)]
+    parameters = range(3, len(header) - 3)
+    for index in reversed(parameters):
+        if sum(widths[kept] + 2 for kept in keep) <= width:
+            break
+        keep.remove(index)
+    return [header[index] for index in keep], [[row[index] for index in keep] for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -186,11 +187,12 @@ class ProgressReporter(Callback, ABC):
         self._started_s = self._clock.monotonic()
         self._n_ended_here = 0
         if self.run.counts_earlier:
-            for frozen in study.optuna.get_trials(deepcopy=False):
-                if frozen.state.is_finished():
-                    self._ended[frozen.state.name] += 1
-                    if frozen.state.name == "COMPLETE" and frozen.values and len(frozen.values) == 1:
-                        self._offer(frozen.number, frozen.values[0], lambda frozen=frozen: study.config(frozen))
+            earlier = study.optuna.get_trials(deepcopy=False)
+            self._ended = Counter(frozen.state.name for frozen in earlier if frozen.state.is_finished())
+        if self.run.mode is not None:
+            with contextlib.suppress(ValueError):  # none is complete yet
+                best = study.best_trial
+                self._offer(best.number, best.value, lambda: study.best_config)
         self._show(self._started_s)
 
     def on_study_end(self, study: Study) -> None:

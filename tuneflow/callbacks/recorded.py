@@ -25,7 +25,7 @@ def recorded_results(trial: Trial, result: dict[str, Any] | None) -> list[dict[s
         without a metric, which records no reports.
     """
     study = trial.study
-    if not study.has_metric:
+    if not study.objectives.has_metric:
         return None
     values = study.optuna._storage.get_trial(trial.storage_id).intermediate_values
     steps = sorted(step for step in values if result is None or trial.last_step is None or step < trial.last_step)
@@ -33,7 +33,7 @@ def recorded_results(trial: Trial, result: dict[str, Any] | None) -> list[dict[s
     counts = result is not None and result.get("training_iteration") != trial.last_step
     return [
         {
-            study.objective_name: values[step],
+            study.objectives.name: values[step],
             "training_iteration": index + 1 if counts else step,
             "trial_id": trial.trial_id,
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneflow.callbacks.adapted import as_callback
 from tuneflow.callbacks.csv_logger import CsvLogger
+from tuneflow.callbacks.error_logger import ErrorLogger
 from tuneflow.callbacks.json_logger import JsonLogger
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ def for_optimize(
     n_slots: int,
     show_progress: bool,
 ) -> list[Any]:
-    """The listeners of one ``study.optimize``: the user's, and progress where there is a terminal to see it."""
-    listeners: list[Any] = [as_callback(callback) for callback in callbacks]
-    if show_progress and sys.stdout.isatty():
+    """The listeners of one ``study.optimize``: ``error.txt`` where files stay, the user's, progress on a terminal."""
+    listeners: list[Any] = [] if study.folders.is_temporary else [ErrorLogger()]
+    listeners += [as_callback(callback) for callback in callbacks]
+    if show_progress and sys.stdout is not None and sys.stdout.isatty():
         from tuneflow.callbacks.progress_table import ProgressTable
 
         has_one = len(study.directions) == 1
@@ -40,7 +42,6 @@ def for_optimize(
                 n_trials=n_trials,
                 timeout_s=timeout_s,
                 n_slots=n_slots,
-                verbose=1,
                 clock=study.clock,
             )
         )
@@ -56,28 +57,30 @@ def for_run(
     verbose: int,
     clock: Clock,
 ) -> list[Any]:
-    """The listeners of one ``tune.run``: loggers first, then the user's, then progress.
+    """The listeners of one ``tune.run``: ``error.txt``, the loggers, the user's callbacks, then progress.
 
     Args:
         info: what is known of the run.
-        callbacks: the user's own.
+        callbacks: the user's.
         loggers: classes or objects; None for the default ones.
-        progress_reporter: in place of the built-in table.
-        verbose: 0 to 3.
+        progress_reporter: a ``ProgressReporter`` or a class of one, which is told what is known of the run; any
+            other listener; None for the built-in table.
+        verbose: for the built-in table.
         clock: where times come from.
-    """
-    chosen = (JsonLogger, CsvLogger) if loggers is None else tuple(loggers)
-    listeners = [as_callback(logger) for logger in chosen]
-    listeners += [as_callback(callback) for callback in callbacks or ()]
-    if progress_reporter is not None:
-        reporter = as_callback(progress_reporter)
-        if hasattr(reporter, "run"):
-            reporter.run = info
-        listeners.append(reporter)
-    elif verbose:
-        from tuneflow.callbacks.progress_table import ProgressTable
 
-        table = ProgressTable(verbose=verbose, clock=clock)
-        table.run = info
-        listeners.append(table)
-    return listeners
+    Raises:
+        InvalidArgumentType: one of them is no listener.
+    """
+    from tuneflow.callbacks.progress import ProgressReporter
+    from tuneflow.callbacks.progress_table import ProgressTable
+
+    table = ProgressTable(verbose=verbose, clock=clock)
+    listeners: list[Any] = [ErrorLogger()]
+    listeners += [as_callback(logger) for logger in ((JsonLogger, CsvLogger) if loggers is None else loggers)]
+    listeners += [as_callback(callback) for callback in callbacks or ()]
+    if progress_reporter is None and not verbose:
+        return listeners
+    reporter = table if progress_reporter is None else as_callback(progress_reporter)
+    if isinstance(reporter, ProgressReporter):
+        reporter.run = info
+    return [*listeners, reporter]
