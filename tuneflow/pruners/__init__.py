@@ -7,11 +7,13 @@ from tuneflow.pruners.asha import ASHA
 from tuneflow.pruners.base import Continue, Decision, Exploit, NoPruner, Pause, Pruner, Stop
 from tuneflow.pruners.hyperband import HyperBand
 from tuneflow.pruners.median import MedianStopping
+from tuneflow.pruners.pb2 import PB2
 from tuneflow.pruners.pbt import PBT
 from tuneflow.pruners.replay import PBTReplay
 
 __all__ = [
     "ASHA",
+    "PB2",
     "PBT",
     "AdaptedPruner",
     "Continue",

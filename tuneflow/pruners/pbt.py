@@ -45,6 +45,10 @@ class PBT(Pruner):
 
     ``synchronous``: all members pause at the interval, and all decide when those that live have arrived.
 
+    A member that decides at its own interval is compared with what the others had at theirs, which may be earlier
+    steps. Where values fall steadily and every member has a slot, those that come late in a round are replaced and
+    those that come early hardly ever: ``synchronous`` compares at equal steps, and so do fewer slots than members.
+
     Randomness derives from (seed, trial, step). The cost of a decision is that of two or three searches in a sorted
     collection, O(log n) comparisons; an exploit adds that of a generator.
 
@@ -127,7 +131,10 @@ class PBT(Pruner):
     def bind(self, space: Space | None, rng: np.random.Generator) -> None:
         self._entropy = int(rng.integers(2**63))
         if space is not None:
-            self._explorer = self._explorer.bound_to(space)
+            self._bind_space(space)
+
+    def _bind_space(self, space: Space) -> None:
+        self._explorer = self._explorer.bound_to(space)
 
     def on_start(self, trial: int, config: Mapping[str, Any]) -> None:
         number = 0 if self._size is None else self._n_started // self._size

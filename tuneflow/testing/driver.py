@@ -32,6 +32,7 @@ class Record:
     """What a storage would hold of one trial.
 
     Attributes:
+        start_config: the configuration that it started with.
         config: the configuration in force.
         reports: (step, value, whether a checkpoint was there, decision), in order.
         state: how the trial ended, None while it has not.
@@ -40,6 +41,7 @@ class Record:
         is_fresh: it was resumed and has not reported since, which no storage knows.
     """
 
+    start_config: dict[str, Any]
     config: dict[str, Any]
     reports: list[tuple[int, float, bool, Decision]] = field(default_factory=list)
     state: TrialState | None = None
@@ -64,7 +66,7 @@ def replay(pruner: Pruner, records: Mapping[int, Record]) -> None:
     ``on_resume`` returned stands in the place of the pause.
     """
     for trial, record in sorted(records.items()):
-        pruner.on_start(trial, record.config)
+        pruner.on_start(trial, record.start_config)
         for step, value, checkpoint, decision in record.reports:
             if pruner.on_report(trial, step, value, checkpoint, decided=decision) != decision:
                 raise ProtocolViolation(f"trial {trial}, step {step}: a decision taken before was not returned")
@@ -156,6 +158,7 @@ class Driver:
         other._running = list(self._running)
         for trial, record in self.records.items():
             other.records[trial] = Record(
+                record.start_config,
                 dict(record.config),
                 list(record.reports),
                 record.state,
@@ -208,7 +211,8 @@ class Driver:
 
     def _start(self) -> None:
         trial = len(self.records)
-        self.records[trial] = Record(self.config(trial))
+        config = self.config(trial)
+        self.records[trial] = Record(config, dict(config))
         self._running.append(trial)
         self.events.append(("start", trial))
         self.pruner.on_start(trial, self.records[trial].config)
