@@ -57,4 +57,6 @@ class ManualClock:
 
     def set(self, now_s: float) -> None:
         """Moves the clock to ``now_s``, which must not lie in its past."""
-        self.advance(now_s - self._now_s)
+        if now_s < self._now_s:
+            raise ValueError(f"now_s={now_s} must be >= {self._now_s}")
+        self._now_s = now_s  # exactly: adding the difference would round
