@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,15 +46,17 @@ def train(config: dict[str, Any]) -> None:
         first_epoch = state["epoch"] + 1
 
     for epoch in range(first_epoch, config["epochs"] + 1):
+        start_s = time.perf_counter()
         train_epoch(model, optimizer, data.train, config["batch_size"], seed=seed + epoch)
         loss, accuracy = evaluate(model, data.validation)
+        epoch_s = time.perf_counter() - start_s
 
         def save(folder: str, epoch: int = epoch) -> None:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
             torch.save(state, Path(folder) / "state.pt")
 
         # Comes back only if the trial goes on. `save` is called only when a checkpoint is needed.
-        tune.report({"val_loss": loss, "val_accuracy": accuracy}, checkpoint=save)
+        tune.report({"val_loss": loss, "val_accuracy": accuracy, "epoch_s": epoch_s}, checkpoint=save)
 
 
 def retrain(config: dict[str, Any], *, seed: int) -> float:
@@ -89,13 +92,13 @@ def load() -> Digits:
 
     A worker process loads them once, whatever number of trials it serves.
     """
-    import numpy
+    import numpy as np
     import torch
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits(return_X_y=True)
-    rest, held_out = train_test_split(numpy.arange(len(labels)), test_size=1 / 3, stratify=labels, random_state=0)
+    rest, held_out = train_test_split(np.arange(len(labels)), test_size=1 / 3, stratify=labels, random_state=0)
     training, validation = train_test_split(rest, test_size=1 / 4, stratify=labels[rest], random_state=0)
     images = torch.tensor(pixels.reshape(-1, 1, 8, 8) / 16, dtype=torch.float32)
     targets = torch.tensor(labels)
