@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ SPACE = {
     "optimizer": tune.choice(["sgd", "adam"]),
     "momentum": tune.uniform(0.5, 0.99),
     "batch_size": tune.choice([16, 32, 64, 128]),
-    "channels": tune.choice([4, 8, 16]),
+    "channels": tune.choice([8, 16, 32]),
     "hidden": tune.qrandint(16, 128, 16),
     "dropout": tune.uniform(0.0, 0.6),
 }
@@ -47,6 +48,7 @@ def train(config: dict[str, Any]) -> None:
 
     for epoch in range(first_epoch, config["epochs"] + 1):
         start_s = time.perf_counter()
+        set_rate(optimizer, config, epoch)
         train_epoch(model, optimizer, data.train, config["batch_size"], seed=seed + epoch)
         loss, accuracy = evaluate(model, data.validation)
         epoch_s = time.perf_counter() - start_s
@@ -74,6 +76,7 @@ def retrain(config: dict[str, Any], *, seed: int) -> float:
     optimizer = make_optimizer(model, config)
     images, labels = (torch.cat(pair) for pair in zip(data.train, data.validation, strict=True))
     for epoch in range(1, config["epochs"] + 1):
+        set_rate(optimizer, config, epoch)
         train_epoch(model, optimizer, (images, labels), config["batch_size"], seed=seed + epoch)
     return evaluate(model, data.held_out)[1]
 
@@ -132,6 +135,13 @@ def make_optimizer(model: Any, config: dict[str, Any]) -> Any:
     if config["optimizer"] == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=config["momentum"], **common)
     return torch.optim.AdamW(model.parameters(), betas=(config["momentum"], 0.999), **common)
+
+
+def set_rate(optimizer: Any, config: dict[str, Any], epoch: int) -> None:
+    """Half a cosine from ``config["lr"]`` in the first epoch towards 0 after the last."""
+    progress = (epoch - 1) / config["epochs"]
+    for group in optimizer.param_groups:
+        group["lr"] = config["lr"] * (1 + math.cos(math.pi * progress)) / 2
 
 
 def train_epoch(model: Any, optimizer: Any, data: tuple[Any, Any], batch_size: int, *, seed: int) -> None:
