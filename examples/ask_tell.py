@@ -1,7 +1,6 @@
 """Ask and tell: the loop is yours. The study says what to try next and, at every report, who goes on.
 
-pip install 'tuneflow[demo]'
-python examples/ask_tell.py [--quick]
+Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/ask_tell.py``; ``--quick`` makes it shorter.
 """
 
 import sys

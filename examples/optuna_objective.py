@@ -1,7 +1,6 @@
 """An objective written for Optuna, not a line of it changed, in two worker processes with ASHA.
 
-pip install 'tuneflow[demo]'
-python examples/optuna_objective.py [--quick]
+Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/optuna_objective.py``; ``--quick`` makes it shorter.
 """
 
 import sys

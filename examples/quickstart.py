@@ -1,7 +1,6 @@
 """``tune.run``: a training function, a search space, and trials in worker processes of which the bad ones stop early.
 
-pip install 'tuneflow[demo]'
-python examples/quickstart.py [--quick]
+Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/quickstart.py``; ``--quick`` makes it shorter.
 """
 
 import sys

@@ -110,7 +110,7 @@ def run_demo(settings: DemoSettings, clock: Clock | None = None) -> None:
             resume="auto",
             seed=settings.seed,
             deterministic=True,
-            verbose=1,
+            verbose=2 if sys.stdout.isatty() else 1,  # the live table, or a line per trial
         )
     except KeyboardInterrupt:
         print(f"or with: {_command(settings, folder)}", file=sys.stderr)
