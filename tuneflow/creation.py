@@ -28,7 +28,7 @@ from tuneflow.study_core import StudyCore
 from tuneflow.telling import Objectives
 from tuneflow.verdicts import Verdicts
 
-__all__ = ["build_study", "create_study", "load_study"]
+__all__ = ["build_study", "create_study", "load_study", "pruner_from"]
 
 _SEED = "tuneflow:seed"
 
@@ -153,7 +153,7 @@ def build_study(
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise InvalidArgument(f"seed={seed!r} must be an integer >= 0, or None for a random one")
     made_sampler = make_sampler(sampler, space=declared, seed=None if seed is None else derive(int(seed), 0))
-    made_pruner = _pruner(pruner)
+    made_pruner = pruner_from(pruner)
     if made_pruner is not None and len(wanted) > 1 and pruner_metric is None:
         raise InvalidArgument(
             f"a pruner cannot judge {len(wanted)} objectives at once; pass pruner_metric= one of "
@@ -271,7 +271,7 @@ def _direction(given: Any, argument: str) -> StudyDirection:
     raise InvalidArgument(f"{argument}={given!r} must be {wanted}")
 
 
-def _pruner(given: Any) -> Any:
+def pruner_from(given: Any) -> Any:
     """The pruner that ``pruner=`` asks for: one of ours, one of Optuna's, or None."""
     if given is None:
         return None

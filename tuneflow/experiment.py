@@ -17,7 +17,7 @@ from tuneflow.callbacks.progress import RunInfo
 from tuneflow.callbacks.wiring import for_run
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.creation import build_study
+from tuneflow.creation import build_study, pruner_from
 from tuneflow.errors import (
     ExperimentExists,
     ExperimentNotFound,
@@ -31,6 +31,7 @@ from tuneflow.runner.loop import Loop
 from tuneflow.runner.optimizing import executor_from
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from
 from tuneflow.runner.rules import Rules
+from tuneflow.samplers import make_sampler
 from tuneflow.space import Space
 from tuneflow.stoppers import stopper_from, unseen_keys
 from tuneflow.study import Study
@@ -159,6 +160,28 @@ def run(
     chosen, is_own = executor_from(executor, total=total, default_kind="config")
     if chosen.needs_pickling:
         chosen.prepare(trainable, "check")
+    info = RunInfo(
+        metric=settings.metric,
+        mode=settings.mode,
+        n_trials=n_trials,
+        folder=folder,
+        scheduler=scheduler,
+        n_slots=min(n_slots, max_concurrent_trials or n_slots),
+        resources=request,
+        total=total,
+        timeout_s=time_budget_s,
+        name=_label(trainable),
+        counts_earlier=exists,
+    )
+    listeners = for_run(
+        info,
+        callbacks=callbacks,
+        loggers=loggers,
+        progress_reporter=progress_reporter,
+        verbose=verbose,
+        clock=clock,
+    )
+    settings.check(points_to_evaluate or ())
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         study = build_study(
@@ -187,27 +210,6 @@ def run(
             study.adopt()
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         _describe(folder, study, settings, num_samples, trainable, clock, deterministic)
-        info = RunInfo(
-            metric=settings.metric,
-            mode=settings.mode,
-            n_trials=n_trials,
-            folder=folder,
-            scheduler=scheduler,
-            n_slots=min(n_slots, max_concurrent_trials or n_slots),
-            resources=request,
-            total=total,
-            timeout_s=time_budget_s,
-            name=_label(trainable),
-            counts_earlier=exists,
-        )
-        listeners = for_run(
-            info,
-            callbacks=callbacks,
-            loggers=loggers,
-            progress_reporter=progress_reporter,
-            verbose=verbose,
-            clock=clock,
-        )
         loop = Loop(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
         try:
@@ -261,6 +263,14 @@ class _Settings:
         elif self.metric is None and not _is_random(self.sampler):
             raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
         self.cells = self.space.grid_cells()
+        self._seed = seed
+
+    def check(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Finds what a study would refuse, before anything is created."""
+        make_sampler(self.sampler, space=self.space, seed=self._seed)
+        pruner_from(self.pruner)
+        for point in points:
+            self.space.to_params(point)
 
 
 def _is_random(sampler: Any) -> bool:

@@ -75,7 +75,7 @@ class Trainable:
         """Frees what ``setup`` took. Called once, at the end."""
 
     @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> dict[str, float] | None:
+    def default_resource_request(cls, config: dict[str, Any]) -> dict[str, float] | None:  # noqa: ARG003
         """Resources of a trial with this configuration; None for the default."""
         return None
 
