@@ -157,6 +157,9 @@ def run(
         name=folder.name,
         points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
     )
+    retention = Retention(
+        keep_num=keep_checkpoints_num, score_attr=checkpoint_score_attr, budget_bytes=checkpoint_budget_bytes
+    )
     chosen, is_own = executor_from(executor, total=total, default_kind="config")
     if chosen.needs_pickling:
         chosen.prepare(trainable, "check")
@@ -195,11 +198,7 @@ def run(
             load_if_exists=exists,
             seed=seed,
             folder=folder,
-            retention=Retention(
-                keep_num=keep_checkpoints_num,
-                score_attr=checkpoint_score_attr,
-                budget_bytes=checkpoint_budget_bytes,
-            ),
+            retention=retention,
             clock=study_clock,
             has_metric=settings.metric is not None,
         )
