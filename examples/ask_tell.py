@@ -1,6 +1,6 @@
 """Ask and tell: the loop is yours. The study says what to try next and, at every report, who goes on.
 
-Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/ask_tell.py``; ``--quick`` makes it shorter.
+Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/ask_tell.py``, shorter with ``--quick``.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """An objective written for Optuna, not a line of it changed, in two worker processes with ASHA.
 
-Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/optuna_objective.py``; ``--quick`` makes it shorter.
+Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/optuna_objective.py``, shorter with ``--quick``.
 """
 
 import sys

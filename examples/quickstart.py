@@ -1,6 +1,6 @@
 """``tune.run``: a training function, a search space, and trials in worker processes of which the bad ones stop early.
 
-Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/quickstart.py``; ``--quick`` makes it shorter.
+Needs ``pip install 'tuneflow[demo]'``. Run it with ``python examples/quickstart.py``, shorter with ``--quick``.
 """
 
 import sys

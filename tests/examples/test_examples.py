@@ -1,0 +1,50 @@
+"""The examples run in their short form, and end with what they promise. (That each one runs as it stands is a house test.)"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def run(name: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), "--quick"], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_quickstart():
+    out = run("quickstart.py")
+    folder = Path(re.search(r"where everything is: (.+)", out)[1])
+    assert (folder / "result.json").exists()
+    assert float(re.search(r"accuracy on the validation images: ([\d.]+)", out)[1]) > 0.8
+
+
+def test_ask_tell():
+    out = run("ask_tell.py")
+    states = re.findall(r"^trial +\d+: loss [\d.]+ after epoch (\d), (\w+)$", out, re.MULTILINE)
+    assert len(states) == 4
+    assert all((epoch == "3") == (state == "complete") for epoch, state in states)
+    assert "pruned" in {state for _, state in states}
+    assert float(re.search(r"its loss: ([\d.]+)", out)[1]) < 1
+
+
+def test_optuna_objective():
+    out = run("optuna_objective.py")
+    assert len(re.findall(r"\b(?:COMPLETE|PRUNED)\b", out)) == 4
+    assert float(re.search(r"their loss: ([\d.]+)", out)[1]) < 1
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 90
