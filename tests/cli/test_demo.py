@@ -1,4 +1,4 @@
-"""The demonstration, small, as a user runs it: in a process of its own."""
+"""The demonstration, small: what it prints, that it can be repeated, and that an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import tuneflow as tune
 from tuneflow.analysis import ExperimentAnalysis
 from tuneflow.cli.demo import Savings, savings
+from tuneflow.cli.main import main
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
-
-COMMAND = [sys.executable, "-m", "tuneflow.cli.main"]
-
-
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, "demo", *options], capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 def trials(folder: Path) -> list[tuple[object, ...]]:
@@ -39,9 +33,18 @@ def test_savings():
     assert savings([(1, 2.0), (3, 0.5), (4, 9.0)], epochs=4) == Savings(2, 8, 12, 3 * 2.0 + 0.5)
 
 
-def test_the_demo_says_what_came_of_it_and_can_be_repeated():
-    small = ("--trials", "4", "--epochs", "3", "--seed", "5")
-    out = run(*small).stdout
+@pytest.fixture
+def _workers_end():
+    yield
+    tune.shutdown_workers()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_workers_end")
+def test_the_demo_says_what_came_of_it_and_can_be_repeated(capsys):
+    small = ["demo", "--trials", "4", "--epochs", "3", "--seed", "5"]
+    assert main(small) == 0
+    out = capsys.readouterr().out
     folders = list(Path("tuneflow_results").iterdir())
     assert len(folders) == 1
     held_out = re.search(r"Held-out accuracy .*: ([\d.]+)%", out)
@@ -57,13 +60,15 @@ def test_the_demo_says_what_came_of_it_and_can_be_repeated():
     assert f"{best[0]['lr']:.4g}" in out
 
     # The same seed and number of workers: the same configurations, stopped at the same epochs.
-    run(*small, "--folder", "again")
+    assert main([*small, "--folder", "again"]) == 0
     assert trials(Path("again")) == found
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_goes_on():
+    command = [sys.executable, "-m", "tuneflow.cli.main"]
     with subprocess.Popen(
-        [*COMMAND, "demo", "--trials", "16", "--epochs", "9", "--folder", "here"],
+        [*command, "demo", "--trials", "10", "--epochs", "6", "--folder", "here"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -77,7 +82,7 @@ def test_an_interrupted_demo_goes_on():
     assert "Traceback" not in err
     hint = re.search(r"or with: tuneflow (.*)", err)
     n_before = len(ExperimentAnalysis("here").trials)
-    assert 1 <= n_before < 16
-    assert shlex.split(hint[1]) == ["demo", "--trials", "16", "--epochs", "9", "--folder", "here"]
-    run(*shlex.split(hint[1])[1:])
-    assert len(ExperimentAnalysis("here").trials) == 16
+    assert 1 <= n_before < 10
+    assert shlex.split(hint[1]) == ["demo", "--trials", "10", "--epochs", "6", "--folder", "here"]
+    subprocess.run([*command, *shlex.split(hint[1])], check=True, timeout=100)
+    assert len(ExperimentAnalysis("here").trials) == 10

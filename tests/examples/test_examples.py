@@ -1,4 +1,4 @@
-"""The examples run in their short form, and end with what they promise. (That each one runs as it stands is a house test.)"""
+"""The examples in their short form end with what they promise. That each one runs as it stands is a house test."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def run(name: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_quickstart():
     out = run("quickstart.py")
     folder = Path(re.search(r"where everything is: (.+)", out)[1])
@@ -30,6 +31,7 @@ def test_quickstart():
     assert float(re.search(r"accuracy on the validation images: ([\d.]+)", out)[1]) > 0.8
 
 
+@pytest.mark.slow
 def test_ask_tell():
     out = run("ask_tell.py")
     states = re.findall(r"^trial +\d+: loss [\d.]+ after epoch (\d), (\w+)$", out, re.MULTILINE)
@@ -39,6 +41,7 @@ def test_ask_tell():
     assert float(re.search(r"its loss: ([\d.]+)", out)[1]) < 1
 
 
+@pytest.mark.slow
 def test_optuna_objective():
     out = run("optuna_objective.py")
     assert len(re.findall(r"\b(?:COMPLETE|PRUNED)\b", out)) == 4
