@@ -247,7 +247,10 @@ class _Settings:
             raise InvalidArgument(f"mode={self.mode!r} must be 'min' or 'max'")
         if self.metric is not None and self.mode is None:
             raise InvalidArgument(f"metric={self.metric!r} needs a mode: pass mode='min' or mode='max'")
-        self.pruner = getattr(scheduler, "to_pruner", lambda: scheduler)()
+        convert = getattr(scheduler, "to_pruner", None)
+        self.pruner = scheduler if convert is None else convert(num_samples=num_samples if num_samples > 0 else None)
+        if num_samples > 0 and getattr(self.pruner, "population_size", num_samples) is None:
+            self.pruner.population_size = num_samples
         self.time_attr = str(getattr(scheduler, "time_attr", None) or "training_iteration")
         self.sampler = getattr(search_alg, "to_sampler", lambda **_: search_alg)(space=self.space, seed=seed)
         if self.metric is None and self.pruner is not None:

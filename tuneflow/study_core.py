@@ -21,18 +21,18 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import InvalidArgument, TuneflowWarning, UsageError
+from tuneflow.errors import CheckpointMissing, InvalidArgument, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.samplers.seeding import derive, is_reseedable, reseed
-from tuneflow.saving import Saving
+from tuneflow.saving import Saving, is_needed
 from tuneflow.storage.view import ViewStorage
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode, is_paused
-from tuneflow.views import StudyViews, exploits
+from tuneflow.views import StudyViews
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["StudyCore"]
 
 _RUNNING = TrialState.RUNNING
+_NO_CHECKPOINT = (
+    "trial {0} reported without a checkpoint, but {1} loads trials from each other's: pass one with every report, "
+    "tune.report(metrics, checkpoint=save) with a function save(folder), or in a loop of your own "
+    "trial.report(value, step, checkpoint=state); a Trainable class overrides save_checkpoint and load_checkpoint"
+)
 
 
 class _SamplingStudy(optuna.Study):
@@ -173,6 +178,11 @@ class StudyCore(StudyViews):
         self._again.append(trial.number)
 
     @property
+    def needs_checkpoints(self) -> bool:
+        """Whether the pruner is meaningless unless trials can be saved and loaded."""
+        return self._verdicts is not None and self._verdicts.pruner.needs_checkpoints
+
+    @property
     def is_exhausted(self) -> bool:
         """Whether the sampler has said that there is nothing left to try (grid, brute force)."""
         return self._sampling.is_exhausted
@@ -254,6 +264,8 @@ class StudyCore(StudyViews):
         if self._verdicts is not None and value is not None:
             decision = self._verdicts.report(trial.number, step, value, checkpoint is not None)
             if decision is not CONTINUE:
+                if checkpoint is None and self.needs_checkpoints and is_needed(decision):
+                    raise CheckpointMissing(_NO_CHECKPOINT.format(trial.number, type(self._verdicts.pruner).__name__))
                 self._store(trial, step, decision)
         trial.decision = decision
         if checkpoint is not None:
@@ -281,9 +293,12 @@ class StudyCore(StudyViews):
 
     def _store(self, trial: Trial, step: int, decision: Decision) -> None:
         """Keeps a decision with the trial, for a rebuild."""
-        stored = encode(decision)
+        changes = None
+        if isinstance(decision, Exploit):
+            changes = self._changes(self.config_of(trial), decision.config)
+        stored = encode(decision, changes)
         if stored is not None:
-            self._storage.set_trial_user_attr(trial.storage_id, f"{DECISION}{step}", plain(stored))
+            self._storage.set_trial_user_attr(trial.storage_id, f"{DECISION}{step}", stored)
         if isinstance(decision, Pause):
             self._storage.set_trial_user_attr(trial.storage_id, PAUSED, step)
             self._mark_paused(trial.number)
@@ -391,7 +406,9 @@ class StudyCore(StudyViews):
         if self._verdicts is None:
             return
         for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
-            self._verdicts.replay(frozen, self._config_of_frozen)
+            if frozen.state is not TrialState.WAITING:
+                changed = {step: config for step, config, _ in self._exploits_of(frozen)}
+                self._verdicts.replay(frozen, self._config_of_frozen(frozen), changed)
 
     def adopt(self) -> int:
         """Takes over the trials that a dead driver left RUNNING; ``resume`` hands out those that were not paused first.
@@ -417,7 +434,7 @@ class StudyCore(StudyViews):
         trial.n_reports = len(steps)
         if steps:
             trial.last_step, trial.last_value = steps[-1], frozen.intermediate_values[steps[-1]]
-        for step, config, donor in exploits(frozen):
+        for step, config, donor in self._exploits_of(frozen):
             trial.change_config(Exploit(donor, config), step)
         if is_paused(frozen):
             trial.decision = Pause()

@@ -11,7 +11,7 @@ What is stored with a trial, as Optuna user attributes:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.pruners.base import CONTINUE, PAUSE, Continue, Decision, Exploit, Pause, Pruner, Stop
@@ -28,21 +28,26 @@ PAUSED = "tuneflow:paused"
 DECISION = "tuneflow:decision:"
 
 
-def encode(decision: Decision) -> Any:
-    """A decision as a JSON value; None for ``Continue``, which is not stored."""
+def encode(decision: Decision, changes: Mapping[str, Any] | None = None) -> Any:
+    """A decision as a JSON value; None for ``Continue``, which is not stored.
+
+    Args:
+        decision: the decision.
+        changes: of an exploit, by flat name, what its configuration changes in the one that was sampled.
+    """
     if isinstance(decision, Continue):
         return None
     if isinstance(decision, Stop):
         return "complete" if decision.complete else "stop"
     if isinstance(decision, Exploit):
-        return {"donor": decision.donor, "config": decision.config}
+        return {"donor": decision.donor, "changes": dict(changes or {})}
     return "pause"
 
 
-def decode(stored: Any) -> Decision:
-    """The decision behind what ``encode`` returned."""
+def decode(stored: Any, config: Mapping[str, Any] | None = None) -> Decision:
+    """The decision behind what ``encode`` returned; ``config`` is an exploit's whole configuration."""
     if isinstance(stored, Mapping):
-        return Exploit(int(stored["donor"]), dict(stored["config"]))
+        return Exploit(int(stored["donor"]), dict(config or {}))
     decisions: dict[Any, Decision] = {"stop": Stop(), "complete": Stop(complete=True), "pause": PAUSE}
     return decisions.get(stored, CONTINUE)
 
@@ -102,14 +107,18 @@ class Verdicts:
         self.paused.discard(number)
         self.pruner.on_end(number, state)
 
-    def replay(self, trial: FrozenTrial, config_of: Callable[[FrozenTrial], Mapping[str, Any]]) -> None:
-        """Folds in one stored trial; called in order of number."""
-        if trial.state.name == "WAITING":
-            return
-        self.start(trial.number, config_of(trial))
+    def replay(self, trial: FrozenTrial, config: Mapping[str, Any], exploits: Mapping[int, Mapping[str, Any]]) -> None:
+        """Folds in one stored trial; called in order of number.
+
+        Args:
+            trial: as it is stored.
+            config: the configuration that was sampled for it.
+            exploits: the configuration that each exploit gave it, by step.
+        """
+        self.start(trial.number, config)
         for step in sorted(trial.intermediate_values):
             stored = trial.user_attrs.get(f"{DECISION}{step}")
-            decided = decode(stored)
+            decided = decode(stored, exploits.get(step))
             self.pruner.on_report(trial.number, step, self._loss(trial.intermediate_values[step]), True, decided)
             if isinstance(decided, Stop):
                 break

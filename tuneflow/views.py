@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tuneflow.plain import plain
 from tuneflow.space import choice
 from tuneflow.verdicts import DECISION
 
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     from tuneflow.space import Domain, Space
 
-__all__ = ["GIVEN", "StudyViews", "exploits"]
+__all__ = ["GIVEN", "StudyViews", "stored_exploits"]
 
 GIVEN = "tuneflow:given"
 """The user attribute of natural values that a user gave and that Optuna's parameters cannot carry."""
+
+_NOTHING = object()
 
 
 class StudyViews:
@@ -101,8 +104,8 @@ class StudyViews:
 
     def config(self, trial: FrozenTrial) -> dict[str, Any]:
         """The nested configuration of natural values of a stored trial, the last one where it changed."""
-        changes = exploits(trial)
-        return changes[-1][1] if changes else self._config_of_frozen(trial)
+        changed = self._exploits_of(trial)
+        return changed[-1][1] if changed else self._config_of_frozen(trial)
 
     @property
     def user_attrs(self) -> dict[str, Any]:
@@ -147,19 +150,51 @@ class StudyViews:
                 config[name] = value
         return config
 
+    def _exploits_of(self, trial: FrozenTrial) -> list[tuple[int, dict[str, Any], int]]:
+        """``(step, config, donor)`` of each exploit of a stored trial, in order of step."""
+        stored = stored_exploits(trial)
+        if not stored:
+            return []
+        sampled = self._config_of_frozen(trial)
+        return [(step, self._changed(sampled, changes), donor) for step, changes, donor in stored]
+
+    def _changed(self, config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration with stored changes: natural values, or a parameter where JSON cannot hold the value."""
+        if self.space is None:
+            return {**config, **changes}
+        values = {
+            name: self.space.domains[name].to_natural(value["param"]) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        }
+        return self.space.replace(config, values)
+
+    def _changes(self, sampled: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``config`` changes in the sampled one, as JSON values by flat name."""
+        if self.space is None:
+            return {name: plain(value) for name, value in config.items() if sampled.get(name, _NOTHING) != value}
+        before = self.space.flatten(sampled)
+        changes: dict[str, Any] = {}
+        for name, value in self.space.flatten(config).items():
+            if name in before and (before[name] is value or before[name] == value):
+                continue
+            is_simple = value is None or type(value) in (bool, int, float, str)
+            domain = self.space.domains.get(name)
+            changes[name] = plain(value) if is_simple or domain is None else {"param": domain.to_param(value)}
+        return changes
+
     def _config_at_value(self, trial: FrozenTrial) -> dict[str, Any]:
         config = self._exploited_config_at(trial, trial.value)
         return self._config_of_frozen(trial) if config is None else config
 
     def _exploited_config_at(self, trial: FrozenTrial, value: float | None) -> dict[str, Any] | None:
         """The exploit's configuration in force when ``value`` was reported; None for the sampled one."""
-        changes = exploits(trial)
-        if not changes:
+        changed = self._exploits_of(trial)
+        if not changed:
             return None
         steps = [step for step, reported in sorted(trial.intermediate_values.items()) if reported == value]
         reached = steps[0] if steps else trial.last_step or 0
         in_force = None
-        for step, config, _ in changes:
+        for step, config, _ in changed:
             if step < reached:
                 in_force = config
         return in_force
@@ -171,10 +206,13 @@ class StudyViews:
         return {name: domain.to_param(flat[name]) for name, domain in self.space.domains.items() if name in flat}
 
 
-def exploits(trial: FrozenTrial) -> list[tuple[int, dict[str, Any], int]]:
-    """``(step, config, donor)`` of each exploit of a stored trial, in order of step."""
+def stored_exploits(trial: FrozenTrial) -> list[tuple[int, dict[str, Any], int]]:
+    """``(step, changes, donor)`` of each exploit of a stored trial, in order of step.
+
+    The changes are against the configuration that was sampled, by flat name.
+    """
     found = [
-        (int(key[len(DECISION) :]), value["config"], int(value["donor"]))
+        (int(key[len(DECISION) :]), value["changes"], int(value["donor"]))
         for key, value in trial.user_attrs.items()
         if key.startswith(DECISION) and isinstance(value, dict)
     ]

@@ -19,8 +19,8 @@ from tuneflow.analysis.scopes import Mode, is_better
 from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import TrialFailed
 from tuneflow.plain import is_secret
-from tuneflow.verdicts import is_paused
-from tuneflow.views import exploits
+from tuneflow.verdicts import DECISION, is_paused
+from tuneflow.views import stored_exploits
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -104,17 +104,20 @@ class TrialRecord:
 
     def config_at(self, step: float) -> dict[str, Any]:
         """The configuration in force when ``step`` was reported."""
-        changes = [] if self.frozen is None else exploits(self.frozen)
+        changes = [] if self.frozen is None else stored_exploits(self.frozen)
         if self.frozen is None or not changes or changes[-1][0] < step:
             return self.config
-        before = [config for changed_at, config, _ in changes if changed_at < step]
-        if before:
-            return before[-1]
         if self._config_of is not None:
-            sampled = copy.copy(self.frozen)
-            sampled.user_attrs = {}
-            return self._config_of(sampled)
-        return self.frozen.user_attrs.get("config") or _overlaid(self.config, self.frozen.params)
+            frozen = copy.copy(self.frozen)
+            frozen.user_attrs = {
+                key: value
+                for key, value in frozen.user_attrs.items()
+                if not (key.startswith(DECISION) and int(key[len(DECISION) :]) >= step)
+            }
+            return self._config_of(frozen)
+        sampled = self.frozen.user_attrs.get("config") or _overlaid(self.config, self.frozen.params)
+        before = [values for changed_at, values, _ in changes if changed_at < step]
+        return _overlaid(sampled, before[-1]) if before else sampled
 
     # What came of it
 

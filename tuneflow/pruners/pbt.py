@@ -95,6 +95,7 @@ class PBT(Pruner):
         custom_explore: CustomExplore | None = None,
     ) -> None:
         self._explorer = Explorer(mutations, resample_probability, perturbation_factors, custom_explore)
+        self._entropy: int | None = None
         self._set_population(population_size, perturbation_interval, quantile_fraction, burn_in, synchronous)
 
     def _set_population(
@@ -116,17 +117,23 @@ class PBT(Pruner):
         self._interval = int(interval)
         self._fraction = fraction
         self._synchronous = synchronous
+        self._burn_in = burn_in
         # The first multiple of the interval that is not before the burn-in.
         self._first_due = max(1, int(-(-burn_in // self._interval))) * self._interval
-        self._entropy: int | None = None
         self._n_started = 0
         self._members: dict[int, Member] = {}
         self._populations: dict[int, Population] = {}
 
     @property
     def population_size(self) -> int | None:
-        """Members of a population; None where all trials are one."""
+        """Members of a population; None where all trials are one. Can be set before the first trial."""
         return self._size
+
+    @population_size.setter
+    def population_size(self, size: int | None) -> None:
+        if self._members:
+            raise UsageError("population_size cannot change once trials have started")
+        self._set_population(size, self._interval, self._fraction, self._burn_in, self._synchronous)
 
     def bind(self, space: Space | None, rng: np.random.Generator) -> None:
         self._entropy = int(rng.integers(2**63))

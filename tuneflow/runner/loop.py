@@ -106,6 +106,7 @@ class Loop:
             KeyboardInterrupt: trials that ran stay resumable.
         """
         check_fits(self.rules.request, self.executor.total())
+        self._check_checkpoints()
         self.executor.attach(self._handle_now)
         self.executor.prepare(self._trainable, self._key)
         if self.rules.timeout_s is not None:
@@ -122,6 +123,15 @@ class Loop:
                 self.executor.kill(number)
         if self._fatal is not None:
             raise self._fatal
+
+    def _check_checkpoints(self) -> None:
+        """A class that cannot be saved is refused where the pruner moves trials between each other's states."""
+        if self._kind == "class" and self.study.needs_checkpoints and not self._trainable.can_checkpoint():
+            name = self._trainable.__name__
+            raise CheckpointMissing(
+                f"the pruner loads trials from each other's checkpoints, but {name} cannot be saved: override "
+                f"save_checkpoint(self, checkpoint_dir) and load_checkpoint(self, checkpoint_dir)"
+            )
 
     def _take_in(self, events: list[Event]) -> None:
         for event in events:

@@ -61,6 +61,8 @@ class Session:
 
     def _enter(self, checkpoint: Any, step: int) -> None:
         notes = read_notes(checkpoint)
+        if notes.get("trial") != self.assignment.trial:
+            notes = {}  # another trial's state: our own steps count on
         self.checkpoint = checkpoint
         self.iteration = int(notes.get("iteration", step))
         now_s = self.clock.monotonic()
@@ -69,12 +71,12 @@ class Session:
         self._rhythm = SaveRhythm(now_s)
 
     def restart(self, checkpoint: Any, config: dict[str, Any], step: int) -> None:
-        """After an exploit: another configuration, another checkpoint, the same attempt."""
+        """After an exploit: another configuration, another checkpoint; the trial's own steps and time count on."""
         self.assignment.config = config
         self.assignment.checkpoint = checkpoint
         self.assignment.start_step = step
         self.decision = CONTINUE
-        self._enter(checkpoint, step)
+        self.checkpoint = checkpoint
 
     @property
     def info(self) -> TrialInfo:
@@ -115,7 +117,11 @@ class Session:
         return answer.decision
 
     def _notes(self) -> dict[str, Any]:
-        return {"iteration": self.iteration, "time_total_s": self._base_s + self.clock.monotonic()}
+        return {
+            "trial": self.assignment.trial,
+            "iteration": self.iteration,
+            "time_total_s": self._base_s + self.clock.monotonic(),
+        }
 
     def _offer(self, checkpoint: Any, step: int | None) -> Any:
         if checkpoint is None:
