@@ -40,7 +40,6 @@ def for_optimize(
                 n_trials=n_trials,
                 n_slots=n_slots,
                 timeout_s=timeout_s,
-                clock=study.clock,
             )
         )
     return listeners
