@@ -177,6 +177,10 @@ class StudyCore(StudyViews):
         """Has a live trial handed out again for another attempt."""
         self._again.append(trial.number)
 
+    def live_trials(self) -> list[Trial]:
+        """The trials that have not ended and that this driver owns, in order of number."""
+        return [self._live[number] for number in sorted(self._live)]
+
     @property
     def needs_checkpoints(self) -> bool:
         """Whether the pruner is meaningless unless trials can be saved and loaded."""

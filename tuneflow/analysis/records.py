@@ -81,9 +81,9 @@ class TrialRecord:
 
     def _read_state(self) -> str:
         """The state as far as the trial's files tell it."""
-        if self.last_result.get("done"):
-            return "COMPLETE"
-        return "FAIL" if read_error_text(self._folder) else "RUNNING"
+        if self.last_result:
+            return "FAIL" if read_error_text(self._folder) and not self.last_result.get("done") else "COMPLETE"
+        return "FAIL" if read_error_text(self._folder) else "WAITING"
 
     # What it tried
 

@@ -10,6 +10,7 @@ from tuneflow.callbacks.adapted import as_callback
 from tuneflow.callbacks.csv_logger import CsvLogger
 from tuneflow.callbacks.error_logger import ErrorLogger
 from tuneflow.callbacks.json_logger import JsonLogger
+from tuneflow.callbacks.policy_logger import PolicyLogger
 
 if TYPE_CHECKING:
     from tuneflow.callbacks.progress import RunInfo
@@ -57,7 +58,7 @@ def for_run(
     verbose: int,
     clock: Clock,
 ) -> list[Any]:
-    """The listeners of one ``tune.run``: ``error.txt``, the loggers, the user's callbacks, then progress.
+    """The listeners of one ``tune.run``: ``error.txt`` and policies, the loggers, the user's callbacks, then progress.
 
     Args:
         info: what is known of the run.
@@ -75,7 +76,7 @@ def for_run(
     from tuneflow.callbacks.progress_table import ProgressTable
 
     table = ProgressTable(verbose=verbose, clock=clock)
-    listeners: list[Any] = [ErrorLogger()]
+    listeners: list[Any] = [ErrorLogger(), PolicyLogger()]
     listeners += [as_callback(logger) for logger in ((JsonLogger, CsvLogger) if loggers is None else loggers)]
     listeners += [as_callback(callback) for callback in callbacks or ()]
     if progress_reporter is None and not verbose:

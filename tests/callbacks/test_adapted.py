@@ -1,0 +1,87 @@
+"""The base class, and what may stand in ``callbacks=``."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import optuna
+import pytest
+
+import tuneflow as tune
+from tuneflow.callbacks import Callback, OptunaCallback, as_callback
+from tuneflow.errors import InvalidArgumentType
+from tuneflow.listening import EVENTS, Listeners
+
+
+def test_the_base_class_has_every_event_and_costs_nothing() -> None:
+    listeners = Listeners()
+    listeners.add(Callback())
+    for event in EVENTS:
+        method = getattr(Callback, event)
+        assert inspect.getdoc(method), event
+        assert listeners._calls[event] == []
+
+
+def test_only_overridden_events_are_called() -> None:
+    class Some(Callback):
+        def on_trial_end(self, trial: Any) -> None:
+            raise AssertionError("called")
+
+    listeners = Listeners()
+    listeners.add(Some())
+    assert [event for event in EVENTS if listeners._calls[event]] == ["on_trial_end"]
+
+
+def test_callbacks_pass_and_classes_are_made() -> None:
+    class Mine(Callback):
+        pass
+
+    mine = Mine()
+    assert as_callback(mine) is mine
+    assert type(as_callback(Mine)) is Mine
+
+
+def test_any_object_with_an_event_passes() -> None:
+    class Duck:
+        def on_trial_end(self, trial: Any) -> None: ...
+
+    duck = Duck()
+    assert as_callback(duck) is duck
+    assert type(as_callback(Duck)) is Duck
+
+
+@pytest.mark.parametrize("given", [3, None, "json", object(), int, lambda: None, lambda a, b, c: None, print.__class__])
+def test_what_cannot_listen_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidArgumentType, match=r"callback"):
+        as_callback(given)
+
+
+def test_a_class_that_needs_arguments_says_to_pass_an_object() -> None:
+    with pytest.raises(InvalidArgumentType, match=r"MaxTrialsCallback\(\.\.\.\)"):
+        as_callback(optuna.study.MaxTrialsCallback)
+
+
+def test_optunas_callbacks_hear_of_each_ended_trial() -> None:
+    heard: list[tuple[int, str, float | None]] = []
+
+    def callback(study: Any, trial: optuna.trial.FrozenTrial) -> None:
+        heard.append((trial.number, trial.state.name, trial.value))
+        trial.set_user_attr("changed", True)  # on a copy
+
+    def objective(trial: Any) -> float:
+        if trial.number == 1:
+            raise ValueError("boom")
+        return float(trial.number)
+
+    study = tune.create_study({"x": tune.uniform(0, 1)}, seed=0)
+    study.optimize(objective, n_trials=3, callbacks=[callback], catch=ValueError)
+    assert heard == [(0, "COMPLETE", 0.0), (1, "FAIL", None), (2, "COMPLETE", 2.0)]
+    assert all("changed" not in trial.user_attrs for trial in study.trials)
+
+
+def test_optunas_callbacks_can_stop_the_run() -> None:
+    study = tune.create_study({"x": tune.uniform(0, 1)}, seed=0)
+    study.optimize(lambda trial: 0.5, n_trials=50, callbacks=[optuna.study.MaxTrialsCallback(4)])
+    assert len(study.trials) == 4
+    assert isinstance(as_callback(optuna.study.MaxTrialsCallback(4)), OptunaCallback)
