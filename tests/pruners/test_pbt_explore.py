@@ -190,7 +190,7 @@ def test_custom_explore_comes_last_with_a_copy() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [3.0, "lr", None, lambda one, two: 0, sample_from(lambda spec: 1), grid_search([1, 2]), {1, 2}],
-    ids=repr,
+    ids=["number", "text", "none", "function of two", "computed", "grid", "set"],
 )
 def test_other_mutations_are_refused(wrong: Any) -> None:
     with pytest.raises(InvalidArgumentType, match="'lr'"):
