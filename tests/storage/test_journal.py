@@ -335,7 +335,7 @@ def test_records_are_synced_within_the_interval_and_in_groups(path: str, monkeyp
 
     monkeypatch.setattr("tuneflow.storage.syncing._sync_to_disk", sync)
     backend = JournalBackend(path, sync_interval_s=0.02)
-    assert not any(t.name == "tuneflow-journal-sync" for t in threading.enumerate())
+    assert backend._sync._thread is None
     for i in range(100):
         backend.append_logs([record(i)])
     assert synced.wait(5)
@@ -345,8 +345,11 @@ def test_records_are_synced_within_the_interval_and_in_groups(path: str, monkeyp
     backend.flush()
     assert len(calls) == n  # nothing new, nothing to do
     backend.append_logs([record(0)])
+    thread = backend._sync._thread
+    assert thread is not None
     backend.close()
     assert len(calls) > n
+    assert not thread.is_alive()
 
 
 def test_an_interval_of_zero_syncs_every_append(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,3 +486,29 @@ def test_a_line_is_what_was_encoded() -> None:
     line = encode_line(record(3))
     assert line.endswith(b'"}\n')
     assert decode_line(line[:-1]) == record(3)
+
+
+def test_closing_at_any_moment_ends_the_thread(tmp_path: Path) -> None:
+    # Around the end of the interval, where a wake-up could get lost between the thread's two waits.
+    for i in range(60):
+        backend = JournalBackend(tmp_path / f"{i}.log", sync_interval_s=0.002)
+        backend.append_logs([record(0)])
+        thread = backend._sync._thread
+        assert thread is not None
+        time.sleep(0.0015 + i * 2e-5)
+        closer = threading.Thread(target=backend.close, daemon=True)
+        closer.start()
+        closer.join(10)
+        assert not closer.is_alive()
+        assert not thread.is_alive()
+
+
+def test_a_forgotten_journal_is_closed_and_its_thread_ends(path: str) -> None:
+    backend = JournalBackend(path, sync_interval_s=60)
+    backend.append_logs([record(0)])
+    sync = backend._sync
+    del backend
+    assert sync._thread is not None
+    sync._thread.join(10)
+    assert not sync._thread.is_alive()
+    assert not sync._is_dirty

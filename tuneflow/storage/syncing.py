@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 __all__ = ["GroupSync", "sync_folder"]
 
@@ -27,10 +28,10 @@ class GroupSync:
         self._fd = fd
         self._interval_s = interval_s
         self._is_dirty = False
-        self._wake = threading.Event()
-        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        # Reentrant: the garbage collector may close a forgotten journal in the middle of any call of this thread.
+        # True: there is something to sync; False: end. This queue and the lock may be entered again by their holder:
+        # the garbage collector may close a forgotten journal in the middle of any call, of the thread's too.
+        self._wake: SimpleQueue[bool] = SimpleQueue()
         self._fd_lock = threading.RLock()
         self.error: OSError | None = None
         """The disk's refusal of an earlier sync that nobody has been told yet."""
@@ -45,7 +46,7 @@ class GroupSync:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="tuneflow-journal-sync", daemon=True)
                 self._thread.start()
-            self._wake.set()
+            self._wake.put(True)
 
     def flush(self) -> None:
         """Syncs now.
@@ -60,29 +61,36 @@ class GroupSync:
                 _sync_to_disk(self._fd)
 
     def close(self) -> None:
-        """Syncs and closes the file. May be called twice."""
-        self._closing.set()
-        self._wake.set()
-        with self._fd_lock:
-            if self._fd >= 0:
-                try:
-                    self.flush()
-                finally:
-                    fd, self._fd = self._fd, -1
-                    os.close(fd)
+        """Syncs, closes the file and tells the thread to end. May be called twice, and by the garbage collector.
+
+        Raises:
+            OSError: the disk refused; the file is closed all the same.
+        """
+        self._wake.put(False)
+        try:
+            self.flush()
+        finally:
+            with self._fd_lock:
+                self.abandon()
+
+    def join(self) -> None:
+        """After ``close``: returns when the thread has ended."""
+        if self._thread is not None:
+            self._thread.join()
 
     def abandon(self) -> None:
-        """Closes the file and nothing else: for the copy of this object that a fork has made, whose thread is gone."""
+        """Closes the file and nothing else: for the copy of this object in a forked child, where its thread is not."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            if self._closing.wait(self._interval_s):
-                return
-            self._wake.clear()
+        while self._wake.get():
+            try:
+                if not self._wake.get(timeout=self._interval_s):
+                    return
+            except Empty:
+                pass
             try:
                 self.flush()
             except OSError as error:

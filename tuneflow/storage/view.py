@@ -26,7 +26,8 @@ def _delegated(name: str) -> Callable[..., Any]:
 _METHODS = [name for name, value in vars(BaseStorage).items() if callable(value) and not name.startswith("_")]
 
 if TYPE_CHECKING:
-    _Delegating = BaseStorage
+    # For the type checker: any storage that has all methods.
+    from optuna.storages import InMemoryStorage as _Delegating
 else:
     # Satisfies the abstract base; an object binds the inner storage's own methods over these.
     _Delegating = type("_Delegating", (BaseStorage,), {name: _delegated(name) for name in _METHODS})
