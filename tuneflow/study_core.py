@@ -94,7 +94,7 @@ class StudyCore(StudyViews):
         self.saving = Saving(keeper, folders, self.listeners, self.clock)
         self.hostname = socket.gethostname()
         self._storage = inner._storage
-        self._view = ViewStorage(self._storage)  # type: ignore[abstract]
+        self._view = ViewStorage(self._storage)
         self._sampling = _SamplingStudy(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
         self._distributions = self._all_distributions()
         self._n_objectives = len(inner.directions)
