@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuneflow.callbacks import CsvLogger
@@ -101,6 +101,7 @@ def shown(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
+@settings(max_examples=50)
 @given(rows)
 def test_any_rows_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     path = tmp_path_factory.mktemp("rows") / "progress.csv"

@@ -17,7 +17,8 @@ from tuneflow.errors import LogNotWritten
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def test_no_more_than_the_limit_is_open(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def test_level_2_is_tunes_status_block() -> None:
 
 def test_level_2_while_running_names_the_place() -> None:
     stream, clock = io.StringIO(), ManualClock()
-    table = ProgressTable("loss", "min", n_trials=7, scheduler="ASHA", resources={"cpu": 2}, total={"cpu": 8}, stream=stream, clock=clock)  # fmt: skip
+    table = ProgressTable(
+        "loss", "min", n_trials=7, scheduler="ASHA", resources={"cpu": 2}, total={"cpu": 8}, stream=stream, clock=clock
+    )
     study = tune.create_study(SPACE, metric="loss", mode="min", seed=0)
     study.add_callback(table)
     trial = study.ask()
@@ -166,7 +168,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.ours, theirs = os.openpty()
-        self.stream = open(theirs, "w", encoding="utf-8")
+        self.stream = os.fdopen(theirs, "w", encoding="utf-8")
 
     def text(self) -> str:
         os.set_blocking(self.ours, False)

@@ -8,39 +8,50 @@ from typing import Any
 import pytest
 
 import tuneflow as tune
-from tuneflow.callbacks import Callback, CsvLogger, ErrorLogger, JsonLogger, ProgressReporter, ProgressTable, RunInfo
+from tuneflow.callbacks import (
+    DEFAULT_LOGGERS,
+    Callback,
+    CsvLogger,
+    ErrorLogger,
+    JsonLogger,
+    ProgressReporter,
+    ProgressTable,
+    RunInfo,
+)
+from tuneflow.callbacks.policy_logger import PolicyLogger
 from tuneflow.callbacks.wiring import for_run
 from tuneflow.clock import SystemClock
 from tuneflow.errors import InvalidArgumentType
 
+INFO = RunInfo(metric="loss", mode="min", n_trials=4, folder=Path("results"))
+
 
 def of_run(**changed: Any) -> list[Any]:
-    given: dict[str, Any] = {
-        "callbacks": None, "loggers": None, "progress_reporter": None, "verbose": 2, "metric": "loss", "mode": "min",
-        "n_trials": 4, "timeout_s": None, "n_slots": 2, "request": {"cpu": 1.0}, "total": {"cpu": 2.0},
-        "folder": Path("results"), "scheduler": None, "clock": SystemClock(), **changed,
-    }  # fmt: skip
-    return for_run(**given)
+    given: dict[str, Any] = {"callbacks": None, "loggers": None, "progress_reporter": None, "verbose": 2, **changed}
+    return for_run(INFO, clock=SystemClock(), **given)
 
 
 def kinds(listeners: list[Any]) -> list[type]:
-    return [type(listener) for listener in listeners]
+    """Without those that every run has."""
+    assert isinstance(listeners[0], ErrorLogger)
+    return [type(listener) for listener in listeners if not isinstance(listener, (ErrorLogger, PolicyLogger))]
 
 
 def test_the_default_loggers_and_the_table() -> None:
-    assert kinds(of_run()) == [ErrorLogger, JsonLogger, CsvLogger, ProgressTable]
-    assert of_run()[-1].run.n_trials == 4
+    assert kinds(of_run()) == [*DEFAULT_LOGGERS, ProgressTable]
+    assert of_run()[-1].run == INFO
 
 
 def test_silent_runs_have_no_table() -> None:
-    assert kinds(of_run(verbose=0)) == [ErrorLogger, JsonLogger, CsvLogger]
+    assert kinds(of_run(verbose=0)) == [*DEFAULT_LOGGERS]
 
 
 def test_loggers_of_ones_own_replace_the_default_ones_but_not_error_txt() -> None:
     own = CsvLogger()
-    assert of_run(loggers=[own], verbose=0)[1:] == [own]
-    assert kinds(of_run(loggers=(JsonLogger,), verbose=0)) == [ErrorLogger, JsonLogger]
-    assert kinds(of_run(loggers=(), verbose=0)) == [ErrorLogger]
+    assert of_run(loggers=[own], verbose=0)[-1] is own
+    assert kinds(of_run(loggers=[own], verbose=0)) == [CsvLogger]
+    assert kinds(of_run(loggers=(JsonLogger,), verbose=0)) == [JsonLogger]
+    assert kinds(of_run(loggers=(), verbose=0)) == []
 
 
 def test_a_reporter_of_ones_own_is_told_about_the_run() -> None:
@@ -49,10 +60,7 @@ def test_a_reporter_of_ones_own_is_told_about_the_run() -> None:
 
     mine = Mine()
     assert of_run(progress_reporter=mine, verbose=0)[-1] is mine
-    assert mine.run == RunInfo(
-        metric="loss", mode="min", n_trials=4, folder=Path("results"), n_slots=2, resources={"cpu": 1.0},
-        total={"cpu": 2.0}, counts_earlier=True,
-    )  # fmt: skip
+    assert mine.run == INFO
     assert kinds(of_run(progress_reporter=Mine))[-1] is Mine
 
 

@@ -11,6 +11,7 @@ __all__ = ["Line", "draw"]
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 320, 76, 16, 14, 40
 _MAX_POINTS = 240
+_MAX = 1e300  # beyond it, differences overflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Line:
     """Points to be joined, or to be shown as dots.
 
     Attributes:
-        points: ``(x, y)``; those that are not finite are left out.
+        points: ``(x, y)``; those that are NaN, infinite or beyond 1e300 are left out.
         label: shown where the mouse rests.
         is_strong: drawn in the accent colour and on top.
         is_dots: dots instead of a line.
@@ -43,8 +44,8 @@ def draw(lines: Sequence[Line], *, x_label: str, y_label: str) -> str:
     y_low, y_high = _range([y for _, y in every])
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + (x / 2 - x_low / 2) / (x_high / 2 - x_low / 2) * (_WIDTH - _LEFT - _RIGHT)
-        down = _TOP + (y_high / 2 - y / 2) / (y_high / 2 - y_low / 2) * (_HEIGHT - _TOP - _BOTTOM)
+        across = _LEFT + (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+        down = _TOP + (y_high - y) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
         return round(across, 1), round(down, 1)
 
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(y_label)} by {x_label}">']
@@ -75,7 +76,7 @@ def _shape(line: Line, places: Sequence[tuple[float, float]]) -> str:
 
 
 def _finite(x: float, y: float) -> bool:
-    return math.isfinite(x) and math.isfinite(y)
+    return abs(x) < _MAX and abs(y) < _MAX  # false for NaN
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -92,11 +93,11 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four to ten round numbers between the ends; only the ends where the numbers are too large for that."""
+    """Four to ten round numbers between the ends; only the ends where floats are too coarse for that."""
     span = high - low
-    if not math.isfinite(span):
-        return [low, high]
     step = 10.0 ** math.floor(math.log10(span))
+    if span < 1e-12 * max(abs(low), abs(high)) or step == 0.0:
+        return [low, high]
     step = next((step * part for part in (1.0, 0.5, 0.2) if span / (step * part) >= 4), step * 0.2)
     first = math.ceil(low / step)
     ticks = [index * step for index in range(first, first + 12) if index * step <= high]

@@ -43,7 +43,6 @@ def for_optimize(
                 n_trials=n_trials,
                 timeout_s=timeout_s,
                 n_slots=n_slots,
-                clock=study.clock,
             )
         )
     return listeners
