@@ -155,6 +155,24 @@ def test_a_failure_counts_as_arrived_and_worst() -> None:
     assert hyperband.next_resume() == 1
 
 
+def test_who_failed_while_paused_does_not_compete_in_a_rebuild() -> None:
+    original, rebuilt = HyperBand(4, reduction_factor=2), HyperBand(4, reduction_factor=2)
+    for trial in range(4):
+        original.on_start(trial, {})
+    values = {3: 0.1, 0: 0.2, 1: 0.3, 2: 0.9}
+    for trial, value in values.items():
+        original.on_report(trial, 1, value, False)
+        if trial == 3:
+            original.on_end(3, TrialState.FAIL)
+    for trial in range(4):  # one after the other, as a storage hands them out
+        rebuilt.on_start(trial, {})
+        rebuilt.on_report(trial, 1, values[trial], False, decided=PAUSE)
+    rebuilt.on_end(3, TrialState.FAIL)
+    for hyperband in (original, rebuilt):
+        assert [hyperband.next_resume() for _ in range(3)] == [0, 1, None]
+        assert hyperband.take_dropped() == [2]
+
+
 def test_a_bracket_of_failures_is_over() -> None:
     hyperband = HyperBand(9)
     begin(hyperband, 9)

@@ -105,6 +105,9 @@ class HyperBand(Pruner):
     fill it up and compete among themselves for the places that this adds. What may go on is handed out from the
     oldest bracket first, and the best first.
 
+    Rungs decide when ``next_resume`` or ``take_dropped`` asks, not while reports come in: a rebuild folds in one trial
+    after the other, and a trial that failed while it was paused must not compete on the way.
+
     Args:
         max_resource: steps of a full training [R]; a whole number >= 1.
         reduction_factor: one in this many goes on [η], >= 2.
@@ -132,6 +135,7 @@ class HyperBand(Pruner):
         self._sizes = bracket_sizes(self._s_max, self.reduction_factor)
         self._members: dict[int, _Member] = {}
         self._filling = self._bracket(0)
+        self._changed: dict[int, _Bracket] = {}  # by index: what has had an arrival or an end since it was settled
         self._ready: list[tuple[int, int, float, int]] = []  # heap of (bracket, -level, value, trial)
         self._dropped: list[int] = []
 
@@ -182,15 +186,16 @@ class HyperBand(Pruner):
             heappush(rung.waiting, (value, trial))
             member.due, member.status = _ANY_REPORT, _Status.WAITING
             member.paused_level, member.step, member.value = member.level, step, value
-            self._settle(bracket)
+            self._changed[bracket.index] = bracket
         elif isinstance(decision, Stop):
             rung.n_pending -= 1
             member.due, member.status, member.stop = _ANY_REPORT, _Status.STOPPED, decision
-            self._settle(bracket)
+            self._changed[bracket.index] = bracket
         elif step >= member.due:
             # Another pruner let it pass: it has taken a place here and heads for the next rung.
             rung.n_pending -= 1
             self._climb(member, step)
+            self._changed[bracket.index] = bracket
         return decision
 
     def _go_on(self, member: _Member) -> None:
@@ -211,6 +216,11 @@ class HyperBand(Pruner):
                 break
         rungs[level].n_pending += 1
         member.level, member.due = level, rungs[level].step
+
+    def _settle_changed(self) -> None:
+        for bracket in self._changed.values():
+            self._settle(bracket)
+        self._changed.clear()
 
     def _settle(self, bracket: _Bracket, more: bool = True) -> None:
         """Lets the rungs decide that can: all live trials are there, and no more will come from below."""
@@ -262,9 +272,10 @@ class HyperBand(Pruner):
             member.bracket.rungs[member.level].n_pending -= 1
         if member.status in (_Status.WAITING, _Status.READY, _Status.RESUMED):
             member.give_back()
-        self._settle(member.bracket)
+        self._changed[member.bracket.index] = member.bracket
 
     def next_resume(self, more: bool = True) -> int | None:
+        self._settle_changed()
         if not more:
             self._settle(self._filling, more=False)  # the only bracket that is not full
         while self._ready:
@@ -276,6 +287,7 @@ class HyperBand(Pruner):
         return None
 
     def take_dropped(self) -> list[int]:
+        self._settle_changed()
         dropped, self._dropped = self._dropped, []
         taken = []
         for trial in sorted(dropped):
@@ -325,7 +337,7 @@ class HyperBand(Pruner):
             bracket.n_started = n_started
             for rung, (n_pending, n_promoted) in zip(bracket.rungs, rungs, strict=True):
                 rung.n_pending, rung.n_promoted = n_pending, n_promoted
-        self._filling = brackets[state["filling"]]
+        self._filling, self._changed = brackets[state["filling"]], brackets
         self._members, self._ready, self._dropped = {}, [], []
         for trial, index, level, paused_level, status, step, value, complete in state["members"]:
             member = self._members[trial] = _Member(brackets[index])
