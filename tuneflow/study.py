@@ -135,14 +135,14 @@ class Study(StudyCore):
             kept = self.space.kept(params)
             if kept:
                 attrs[GIVEN] = kept
-        self._sampling.enqueue_trial(point, user_attrs=attrs or None, skip_if_exists=skip_if_exists)
+        self.sampling.enqueue(point, attrs or None, skip_if_exists=skip_if_exists)
 
     def enqueue_failed(self) -> int:
         """Has the configurations of all failed trials tried again, as new trials. Returns how many."""
         failed = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(TrialState.FAIL,))
         for frozen in failed:
             given = frozen.user_attrs.get(GIVEN)
-            self._sampling.enqueue_trial(frozen.params, user_attrs={GIVEN: given} if given else None)
+            self.sampling.enqueue(frozen.params, {GIVEN: given} if given else None, skip_if_exists=False)
         return len(failed)
 
     def optimize(

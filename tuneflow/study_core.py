@@ -26,9 +26,9 @@ from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
-from tuneflow.samplers.seeding import derive, is_reseedable, reseed
+from tuneflow.samplers.seeding import derive
+from tuneflow.sampling import Sampling
 from tuneflow.saving import Saving, is_needed
-from tuneflow.storage.view import ViewStorage
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode, is_paused
@@ -50,15 +50,6 @@ _NO_CHECKPOINT = (
 )
 
 
-class _SamplingStudy(optuna.Study):
-    """The study that samplers get: over the view of paused trials, and stopped when they have nothing left."""
-
-    is_exhausted = False
-
-    def stop(self) -> None:
-        self.is_exhausted = True
-
-
 class StudyCore(StudyViews):
     """What drivers call: the Loop, and the public face ``Study``.
 
@@ -66,6 +57,7 @@ class StudyCore(StudyViews):
         objectives: which entries of a report matter.
         seed: of the study; everything random derives from it where the user gave one.
         listeners: hear what happens to trials.
+        sampling: what is tried next.
         saving: the trials' checkpoints.
         folders: where trials keep their files.
         clock: where times come from.
@@ -94,19 +86,15 @@ class StudyCore(StudyViews):
         self.saving = Saving(keeper, folders, self.listeners, self.clock)
         self.hostname = socket.gethostname()
         self._storage = inner._storage
-        self._view = ViewStorage(self._storage)
-        self._sampling = _SamplingStudy(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
+        self.sampling = Sampling(inner, seed=seed, is_seeded=is_seeded, n_known=self.n_new)
         self._distributions = self._all_distributions()
         self._n_objectives = len(inner.directions)
-        self._seeds_sampler = is_seeded and is_reseedable(inner.sampler)
         self._live: dict[int, Trial] = {}
         self._again: list[int] = []
         self._handed_out: list[int] = []
-        self._once_paused: set[int] = set()
         self._has_warned_restart = False
         self._verdicts = make_verdicts(self)
-        self._n_known = self.n_new
-        if self._n_known:
+        if self.n_new:
             self._rebuild()
 
     def _all_distributions(self) -> dict[str, BaseDistribution] | None:
@@ -131,13 +119,9 @@ class StudyCore(StudyViews):
         distributions = self._distributions
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
-        if self._seeds_sampler:
-            reseed(self._sampling.sampler, derive(self.seed, self._n_known))
-        if point:
-            self._sampling.enqueue_trial({name: self._grids[name].to_param(value) for name, value in point.items()})
-        inner = self._sampling.ask(distributions)
+        pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
+        inner = self.sampling.ask(distributions, pinned)
         trial = Trial(self, inner, inner.number, _RUNNING)
-        self._n_known = trial.number + 1
         self._live[trial.number] = trial
         if self.space is not None and not self.space.is_exact:
             self._storage.set_trial_user_attr(trial.storage_id, "config", plain(trial.config))
@@ -185,11 +169,6 @@ class StudyCore(StudyViews):
     def needs_checkpoints(self) -> bool:
         """Whether the pruner is meaningless unless trials can be saved and loaded."""
         return self._verdicts is not None and self._verdicts.pruner.needs_checkpoints
-
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether the sampler has said that there is nothing left to try (grid, brute force)."""
-        return self._sampling.is_exhausted
 
     @property
     def n_paused(self) -> int:
@@ -305,11 +284,7 @@ class StudyCore(StudyViews):
             self._storage.set_trial_user_attr(trial.storage_id, f"{DECISION}{step}", stored)
         if isinstance(decision, Pause):
             self._storage.set_trial_user_attr(trial.storage_id, PAUSED, step)
-            self._mark_paused(trial.number)
-
-    def _mark_paused(self, number: int) -> None:
-        self._once_paused.add(number)
-        self._view.n_paused = len(self._once_paused)
+            self.sampling.mark_paused(trial.number)
 
     def _exploit(self, trial: Trial, decision: Exploit, step: int) -> Exploit:
         """Fills in the donor's checkpoint, unless that is still on its way."""
@@ -370,17 +345,9 @@ class StudyCore(StudyViews):
         storage, storage_id = self._storage, trial.storage_id
         if reason:
             storage.set_trial_user_attr(storage_id, "tuneflow:reason", reason)
-        sampling = self._sampling
-        sampling._thread_local.cached_all_trials = None
-        try:
-            sampling.sampler.after_trial(sampling, storage.get_trial(storage_id), state, values)
-        finally:
-            storage.set_trial_state_values(storage_id, state, values)
+        self.sampling.end(trial.number, storage_id, state, values)
         trial.state = state
         del self._live[trial.number]
-        if trial.number in self._once_paused:
-            self._once_paused.discard(trial.number)
-            self._view.n_paused = len(self._once_paused)
         if self._verdicts is not None:
             self._verdicts.end(trial.number, state)
         if self.listeners:
@@ -401,7 +368,7 @@ class StudyCore(StudyViews):
 
     def ask_optuna_pruner(self, number: int) -> bool:
         """Whether the Optuna pruner of this study would stop a trial after its last report."""
-        return self._sampling.pruner.prune(self._sampling, self._storage.get_trial(self._live[number].storage_id))
+        return self.sampling.would_prune(self._live[number].storage_id)
 
     # Trials of a former driver
 
@@ -425,7 +392,7 @@ class StudyCore(StudyViews):
         for frozen in adopted:
             self._take_over(frozen.number)
             if PAUSED in frozen.user_attrs:
-                self._mark_paused(frozen.number)
+                self.sampling.mark_paused(frozen.number)
             if not is_paused(frozen) or self._verdicts is None:
                 self._again.append(frozen.number)
         self._again.sort()
@@ -433,7 +400,7 @@ class StudyCore(StudyViews):
 
     def _take_over(self, number: int) -> Trial:
         frozen = self._storage.get_trial(self._storage_id(number))
-        trial = Trial(self, optuna.Trial(self._sampling, frozen._trial_id), number, _RUNNING)
+        trial = Trial(self, self.sampling.trial(frozen._trial_id), number, _RUNNING)
         steps = sorted(frozen.intermediate_values)
         trial.n_reports = len(steps)
         if steps:

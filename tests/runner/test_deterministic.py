@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,7 +78,11 @@ def sleepy(config: dict[str, Any]) -> None:
     start = 0 if checkpoint is None else int((checkpoint.path / "n").read_text())
     for step in range(start + 1, 10):
         time.sleep(rng.random() * 0.004)
-        tune.report({"loss": config["x"] + 1 / step}, checkpoint=lambda folder: (folder / "n").write_text(str(step)))
+
+        def save(folder: Path, step: int = step) -> None:
+            (folder / "n").write_text(str(step))
+
+        tune.report({"loss": config["x"] + 1 / step}, checkpoint=save)
 
 
 def suggesting(trial: Any) -> float:
@@ -94,10 +99,20 @@ def suggesting(trial: Any) -> float:
 
 def log_of(name: str, trainable: Any, scheduler: Any, sampler: str) -> list[Any]:
     analysis = tune.run(
-        trainable, {"y": tune.uniform(0, 1)} if trainable is suggesting else {"x": tune.uniform(0, 1)}, metric="loss",
-        mode="min", num_samples=16, name=name, storage_path="results", scheduler=scheduler(), search_alg=sampler, seed=3,
-        deterministic=True, verbose=0, resources_per_trial={"cpu": 0.5},
-    )  # fmt: skip
+        trainable,
+        {"y": tune.uniform(0, 1)} if trainable is suggesting else {"x": tune.uniform(0, 1)},
+        metric="loss",
+        mode="min",
+        num_samples=16,
+        name=name,
+        storage_path="results",
+        scheduler=scheduler(),
+        search_alg=sampler,
+        seed=3,
+        deterministic=True,
+        verbose=0,
+        resources_per_trial={"cpu": 0.5},
+    )
     study = tune.load_study(study_name=None, storage=analysis.folder / "study.log")
     return [
         (

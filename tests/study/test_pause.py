@@ -121,7 +121,7 @@ def test_samplers_see_paused_trials_as_pruned() -> None:
     study = tune.create_study(SPACE, pruner=HyperBand(81), seed=0)
     for _ in range(5):
         study.ask().report(0.5, 1, {})
-    seen = study._sampling.get_trials(deepcopy=False)
+    seen = study.sampling.study.get_trials(deepcopy=False)
     assert [trial.state for trial in seen] == [TrialState.PRUNED] * 5
     assert [trial.value for trial in seen] == [0.5] * 5
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 5

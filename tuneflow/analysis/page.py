@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from tuneflow.analysis.curves import Line, draw
 from tuneflow.analysis.frames import flat
 from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, is_better
 from tuneflow.errors import UsageError
-
-if TYPE_CHECKING:
-    from tuneflow.analysis.experiment_analysis import ExperimentAnalysis
 
 __all__ = ["page"]
 
@@ -32,7 +30,24 @@ polyline.strong { stroke: #0b62c4; stroke-width: 2; } circle.weak { fill: #9ab; 
 """
 
 
-def page(analysis: ExperimentAnalysis) -> str:
+class Reported(Protocol):
+    """What the report needs of an analysis."""
+
+    experiment: dict[str, Any]
+    folder: Path
+    trials: list[TrialRecord]
+
+    @property
+    def metrics(self) -> dict[str, Mode]: ...
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def get_best_trial(self, metric: str, mode: Mode) -> TrialRecord: ...
+
+    def get_best_config(self, metric: str, mode: Mode) -> dict[str, Any]: ...
+
+
+def page(analysis: Reported) -> str:
     """The report of an experiment as HTML text."""
     name = str(analysis.experiment.get("name") or analysis.folder.name)
     parts = [f"<h1>{_text(name)}</h1>", _summary(analysis)]
@@ -47,7 +62,7 @@ def page(analysis: ExperimentAnalysis) -> str:
     )
 
 
-def _summary(analysis: ExperimentAnalysis) -> str:
+def _summary(analysis: Reported) -> str:
     stats = analysis.stats()
     rows = {
         "Trials": f"{stats['n_trials']} ({', '.join(f'{count} {state}' for state, count in stats['states'].items())})",
@@ -61,7 +76,7 @@ def _summary(analysis: ExperimentAnalysis) -> str:
     return _table(("", ""), [(key, value) for key, value in rows.items() if value is not None])
 
 
-def _metric_section(analysis: ExperimentAnalysis, metric: str, mode: Mode) -> str:
+def _metric_section(analysis: Reported, metric: str, mode: Mode) -> str:
     try:
         best = analysis.get_best_trial(metric, mode)
     except UsageError as error:
@@ -116,7 +131,7 @@ def _failures(trials: Iterable[TrialRecord]) -> str:
     return f"<h2>Failed trials</h2>{_table(('trial', 'error'), rows)}"
 
 
-def _trials_section(analysis: ExperimentAnalysis) -> str:
+def _trials_section(analysis: Reported) -> str:
     trials = analysis.trials[:_MAX_ROWS]
     configs = [flat(trial.config) for trial in trials]
     names = list(dict.fromkeys(name for config in configs for name in config))

@@ -188,7 +188,7 @@ class Loop:
             self._launch(trial)
 
     def _is_over(self) -> bool:
-        if self._is_ending or self.study.is_stopped or self.study.is_exhausted:
+        if self._is_ending or self.study.is_stopped or self.study.sampling.is_exhausted:
             return True
         if self._deadline_s is not None and self._clock.monotonic() >= self._deadline_s:
             self.hit_time_limit = True

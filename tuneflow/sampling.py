@@ -1,0 +1,102 @@
+"""A study's dealings with its sampler: what is asked of it, and what it gets to see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from tuneflow.samplers.seeding import derive, is_reseedable, reseed
+from tuneflow.storage.view import ViewStorage
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import TrialState
+
+__all__ = ["Sampling"]
+
+
+class _SamplingStudy(optuna.Study):
+    """The study that samplers get: over the view of paused trials, and stopped when they have nothing left."""
+
+    is_exhausted = False
+
+    def stop(self) -> None:
+        self.is_exhausted = True
+
+
+class Sampling:
+    """Asks Optuna's sampler, over a view of the storage in which paused trials look pruned.
+
+    Args:
+        inner: the real study.
+        seed: of the study.
+        is_seeded: the sampler draws from a generator of its own for each trial, derived from the seed and the
+            trial's number, so that a trial's parameters do not depend on how often the process was restarted.
+        n_known: trials that the study holds already.
+    """
+
+    def __init__(self, inner: optuna.Study, *, seed: int, is_seeded: bool, n_known: int) -> None:
+        self._view = ViewStorage(inner._storage)
+        self._study = _SamplingStudy(inner.study_name, self._view, sampler=inner.sampler, pruner=inner.pruner)
+        self._seed = seed
+        self._is_seeded = is_seeded and is_reseedable(inner.sampler)
+        self._n_known = n_known
+        self._once_paused: set[int] = set()
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study as samplers see it."""
+        return self._study
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the sampler has said that there is nothing left to try (grid, brute force)."""
+        return self._study.is_exhausted
+
+    def ask(
+        self, distributions: Mapping[str, BaseDistribution] | None, point: Mapping[str, Any] | None = None
+    ) -> optuna.Trial:
+        """A waiting trial, or a new one.
+
+        Args:
+            distributions: suggested at once.
+            point: parameters that are not to be sampled.
+        """
+        if self._is_seeded:
+            reseed(self._study.sampler, derive(self._seed, self._n_known))
+        if point:
+            self._study.enqueue_trial(dict(point))
+        trial = self._study.ask(distributions)  # type: ignore[arg-type]
+        self._n_known = trial.number + 1
+        return trial
+
+    def trial(self, storage_id: int) -> optuna.Trial:
+        """A trial that was started before."""
+        return optuna.Trial(self._study, storage_id)
+
+    def enqueue(self, point: Mapping[str, Any], user_attrs: dict[str, Any] | None, *, skip_if_exists: bool) -> None:
+        """Has a point tried next."""
+        self._study.enqueue_trial(dict(point), user_attrs=user_attrs, skip_if_exists=skip_if_exists)
+
+    def end(self, number: int, storage_id: int, state: TrialState, values: list[float] | None) -> None:
+        """Lets the sampler learn from a trial and writes its end."""
+        storage, study = self._view.inner, self._study
+        study._thread_local.cached_all_trials = None
+        try:
+            study.sampler.after_trial(study, storage.get_trial(storage_id), state, values)
+        finally:
+            storage.set_trial_state_values(storage_id, state, values)
+        if number in self._once_paused:
+            self._once_paused.discard(number)
+            self._view.n_paused = len(self._once_paused)
+
+    def mark_paused(self, number: int) -> None:
+        """From now on samplers see this trial as pruned, also when it is resumed."""
+        self._once_paused.add(number)
+        self._view.n_paused = len(self._once_paused)
+
+    def would_prune(self, storage_id: int) -> bool:
+        """Whether the study's Optuna pruner would stop a trial after its last report."""
+        return self._study.pruner.prune(self._study, self._view.inner.get_trial(storage_id))
