@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from tuneflow.analysis.curves import Line, draw
 from tuneflow.analysis.frames import flat
@@ -13,10 +14,7 @@ from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, is_better
 from tuneflow.errors import UsageError
 
-if TYPE_CHECKING:
-    from tuneflow.analysis.experiment_analysis import ExperimentAnalysis
-
-__all__ = ["page"]
+__all__ = ["Readable", "page"]
 
 _MAX_ROWS, _MAX_CURVES = 1000, 60
 
@@ -32,7 +30,24 @@ polyline.strong { stroke: #0b62c4; stroke-width: 2; } circle.weak { fill: #9ab; 
 """
 
 
-def page(analysis: ExperimentAnalysis) -> str:
+class Readable(Protocol):
+    """What the report needs of an ``ExperimentAnalysis``."""
+
+    folder: Path
+    experiment: dict[str, Any]
+    trials: list[TrialRecord]
+
+    @property
+    def metrics(self) -> dict[str, Mode]: ...
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def get_best_trial(self, metric: str | None = None, mode: str | None = None) -> TrialRecord: ...
+
+    def get_best_config(self, metric: str | None = None, mode: str | None = None) -> dict[str, Any]: ...
+
+
+def page(analysis: Readable) -> str:
     """The report of an experiment as HTML text."""
     name = str(analysis.experiment.get("name") or analysis.folder.name)
     parts = [f"<h1>{_text(name)}</h1>", _summary(analysis)]
@@ -47,7 +62,7 @@ def page(analysis: ExperimentAnalysis) -> str:
     )
 
 
-def _summary(analysis: ExperimentAnalysis) -> str:
+def _summary(analysis: Readable) -> str:
     stats = analysis.stats()
     rows = {
         "Trials": f"{stats['n_trials']} ({', '.join(f'{count} {state}' for state, count in stats['states'].items())})",
@@ -61,7 +76,7 @@ def _summary(analysis: ExperimentAnalysis) -> str:
     return _table(("", ""), [(key, value) for key, value in rows.items() if value is not None])
 
 
-def _metric_section(analysis: ExperimentAnalysis, metric: str, mode: Mode) -> str:
+def _metric_section(analysis: Readable, metric: str, mode: Mode) -> str:
     try:
         best = analysis.get_best_trial(metric, mode)
     except UsageError as error:
@@ -116,7 +131,7 @@ def _failures(trials: Iterable[TrialRecord]) -> str:
     return f"<h2>Failed trials</h2>{_table(('trial', 'error'), rows)}"
 
 
-def _trials_section(analysis: ExperimentAnalysis) -> str:
+def _trials_section(analysis: Readable) -> str:
     trials = analysis.trials[:_MAX_ROWS]
     configs = [flat(trial.config) for trial in trials]
     names = list(dict.fromkeys(name for config in configs for name in config))
