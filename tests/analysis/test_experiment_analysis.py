@@ -342,6 +342,7 @@ def test_the_configuration_is_that_in_force_at_the_best_value(make_study):
         assert record.config_at(changed_at) == first, "the exploit came after that report"
         assert record.config_at(changed_at + 1) == at_best != first
         assert record.config == schedule[-1][1]
+        assert record.config_at(schedule[-1][0]) == schedule[-2][1]
         assert record.config["seed"] == 7
         assert analysis.get_best_config("loss", "max", "all") in (first, good.config)
         assert analysis.get_best_config("loss", "min", "all") == at_best

@@ -72,7 +72,7 @@ def test_paused_trials_are_told_apart_and_come_back() -> None:
 def test_the_best_value_is_that_of_any_report_with_its_config() -> None:
     study, reporter, _ = made()
     trial = study.ask()
-    for step, loss in enumerate((0.5, 0.25, float("nan"), 0.75), start=1):
+    for step, loss in enumerate((float("nan"), 0.5, 0.25, float("nan"), 0.75), start=1):
         trial.report({"loss": loss}, step)
     best = reporter.progress().best
     assert best is not None

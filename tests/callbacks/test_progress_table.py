@@ -211,6 +211,22 @@ def test_a_terminal_gets_a_live_table(terminal: Terminal) -> None:
     assert "sesame" not in text
 
 
+def test_errors_appear_above_the_live_table(terminal: Terminal) -> None:
+    study = tune.create_study({"x": 1}, metric="loss", mode="min", seed=0)
+    table = ProgressTable("loss", "min", stream=terminal.stream)
+    study.optimize(objective, n_trials=3, callbacks=[table], catch=ValueError)
+    text = terminal.text()
+    assert text.count("Trial 00001, attempt 1: boom") == 1
+    assert text.index("attempt 1: boom") < text.rindex("Number of trials")
+
+
+def test_a_program_without_a_console_runs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    study = tune.create_study({"x": 1}, seed=0)
+    study.optimize(lambda trial: 0.5, n_trials=1, callbacks=[ProgressTable(verbose=3)])
+    assert caplog.records == []
+
+
 def test_a_live_table_draws_at_most_four_times_a_second(terminal: Terminal) -> None:
     clock = ManualClock()
     table = ProgressTable("loss", "min", stream=terminal.stream, clock=clock)

@@ -100,6 +100,15 @@ def test_whatever_is_torn_off_comes_back(tmp_path_factory: Any, json_bytes: int,
 
 
 @pytest.mark.filterwarnings("ignore::tuneflow.errors.TuneflowWarning")
+def test_a_line_that_lacks_its_end_alone_is_kept(tmp_path: Path) -> None:
+    folder = killed_after(tmp_path / "exp", 3)
+    cut(folder / "result.json", 1)
+    go_on(tmp_path / "exp", 4, 4)
+    results = [json.loads(line) for line in (folder / "result.json").read_text().splitlines()]
+    assert [result["acc"] for result in results] == [2, 4, 6, 8]
+
+
+@pytest.mark.filterwarnings("ignore::tuneflow.errors.TuneflowWarning")
 def test_lines_past_the_record_go(tmp_path: Path) -> None:
     """After a power loss the journal may be behind the files."""
     folder = killed_after(tmp_path / "exp", 3)
@@ -139,12 +148,27 @@ def test_steps_of_the_users_own_are_counted(tmp_path: Path) -> None:
     for index, step in enumerate((10, 20, 30), start=1):
         trial.report({"loss": 1.0, "training_iteration": index}, step)
     folder = Path(trial.dir)
-    cut(folder / "result.json", 60)
+    cut(folder / "result.json", 10)
+    cut(folder / "progress.csv", 3)
     trial = again(root).ask(new=False)
     for index, step in enumerate((10, 20, 30, 40), start=1):
         trial.report({"loss": 1.0, "training_iteration": index}, step)
-    assert steps_in(folder)[0][-1] == 4
-    assert len(steps_in(folder)[0]) == 4
+    assert steps_in(folder) == ([1, 2, 3, 4], [1, 2, 3, 4])
+
+
+@pytest.mark.filterwarnings("ignore::tuneflow.errors.TuneflowWarning")
+def test_steps_that_are_the_iterations_are_kept(tmp_path: Path) -> None:
+    root = tmp_path / "exp"
+    root.mkdir()
+    trial = again(root).ask()
+    for step in (10, 20, 30):
+        trial.report({"loss": 1.0}, step)
+    folder = Path(trial.dir)
+    cut(folder / "result.json", 10)
+    cut(folder / "progress.csv", 3)
+    trial = again(root).ask(new=False)
+    trial.report({"loss": 1.0}, 40)
+    assert steps_in(folder) == ([10, 20, 30, 40], [10, 20, 30, 40])
 
 
 def test_a_logger_added_late_knows_what_was_recorded(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.analysis import frames
+from tuneflow.analysis.page import page
 from tuneflow.analysis.reading import read_experiment, read_stored_trials, trial_folders
 from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, check_mode, check_scope, is_better, score
@@ -281,8 +282,6 @@ class ExperimentAnalysis:
         Returns:
             The file.
         """
-        from tuneflow.analysis.page import page
-
         target = Path(path)
         target.write_text(page(self), encoding="utf-8")
         return target

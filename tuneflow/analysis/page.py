@@ -14,7 +14,7 @@ from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, is_better
 from tuneflow.errors import UsageError
 
-__all__ = ["page"]
+__all__ = ["Readable", "page"]
 
 _MAX_ROWS, _MAX_CURVES = 1000, 60
 
@@ -30,11 +30,11 @@ polyline.strong { stroke: #0b62c4; stroke-width: 2; } circle.weak { fill: #9ab; 
 """
 
 
-class Reported(Protocol):
-    """What the report needs of an analysis."""
+class Readable(Protocol):
+    """What the report needs of an ``ExperimentAnalysis``."""
 
-    experiment: dict[str, Any]
     folder: Path
+    experiment: dict[str, Any]
     trials: list[TrialRecord]
 
     @property
@@ -42,12 +42,12 @@ class Reported(Protocol):
 
     def stats(self) -> dict[str, Any]: ...
 
-    def get_best_trial(self, metric: str, mode: Mode) -> TrialRecord: ...
+    def get_best_trial(self, metric: str | None = None, mode: str | None = None) -> TrialRecord: ...
 
-    def get_best_config(self, metric: str, mode: Mode) -> dict[str, Any]: ...
+    def get_best_config(self, metric: str | None = None, mode: str | None = None) -> dict[str, Any]: ...
 
 
-def page(analysis: Reported) -> str:
+def page(analysis: Readable) -> str:
     """The report of an experiment as HTML text."""
     name = str(analysis.experiment.get("name") or analysis.folder.name)
     parts = [f"<h1>{_text(name)}</h1>", _summary(analysis)]
@@ -62,7 +62,7 @@ def page(analysis: Reported) -> str:
     )
 
 
-def _summary(analysis: Reported) -> str:
+def _summary(analysis: Readable) -> str:
     stats = analysis.stats()
     rows = {
         "Trials": f"{stats['n_trials']} ({', '.join(f'{count} {state}' for state, count in stats['states'].items())})",
@@ -76,7 +76,7 @@ def _summary(analysis: Reported) -> str:
     return _table(("", ""), [(key, value) for key, value in rows.items() if value is not None])
 
 
-def _metric_section(analysis: Reported, metric: str, mode: Mode) -> str:
+def _metric_section(analysis: Readable, metric: str, mode: Mode) -> str:
     try:
         best = analysis.get_best_trial(metric, mode)
     except UsageError as error:
@@ -131,7 +131,7 @@ def _failures(trials: Iterable[TrialRecord]) -> str:
     return f"<h2>Failed trials</h2>{_table(('trial', 'error'), rows)}"
 
 
-def _trials_section(analysis: Reported) -> str:
+def _trials_section(analysis: Readable) -> str:
     trials = analysis.trials[:_MAX_ROWS]
     configs = [flat(trial.config) for trial in trials]
     names = list(dict.fromkeys(name for config in configs for name in config))

@@ -110,9 +110,8 @@ def read_last_result(path: Path) -> dict[str, Any] | None:
         n_bytes = min(size, _TAIL_BYTES)
         while True:
             file.seek(size - n_bytes)
-            lines = file.read(n_bytes).split(b"\n")
-            # Unless it is the file's, the first line's beginning was not read.
-            for line in reversed(lines if n_bytes == size else lines[1:]):
+            # The beginning of the first line may be missing: no end of a JSON object is one itself.
+            for line in reversed(file.read(n_bytes).split(b"\n")):
                 result = _parse(line)
                 if result is not None:
                     return result

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from tuneflow.callbacks.files import replace_file
 from tuneflow.callbacks.flattening import flatten
 from tuneflow.callbacks.line_logger import LineLogger, TrialLog
+from tuneflow.callbacks.recorded import missing_results
 from tuneflow.plain import is_secret, plain
 
 __all__ = ["CsvLogger"]
@@ -92,17 +93,17 @@ class CsvLogger(LineLogger[CsvLog]):
             found = b""
         rows = _rows(found)
         columns = _parse(rows.pop(0)) if rows else []
+        place = columns.index("training_iteration") if "training_iteration" in columns else len(columns)
         missing: list[bytes] = []
         if recorded is not None:
             rows = rows[: len(recorded)]
-            lost = [_cells(entry) for entry in recorded[len(rows) :]]
+            lost = [_cells(entry) for entry in missing_results(recorded, [_iteration(row, place) for row in rows])]
             new = [column for column in (lost[0] if lost else ()) if column not in columns]
             rows = [row + b"," * len(new) for row in rows]
             columns += new
             missing = [_row(map(entry.get, columns))[:-1] for entry in lost]
-        elif result is not None and "training_iteration" in columns:
-            place = columns.index("training_iteration")
-            rows = [row for row in rows if _is_before(_parse(row)[place : place + 1], result["training_iteration"])]
+        elif result is not None:
+            rows = [row for row in rows if (_iteration(row, place) or 0) < result["training_iteration"]]
         whole = b"".join(row + b"\n" for row in [_row(columns)[:-1], *rows, *missing]) if columns else b""
         if whole != found:
             replace_file(log.path, whole)
@@ -152,8 +153,9 @@ def _parse(row: bytes) -> list[str]:
     return next(csv.reader([row.decode("utf-8", "replace")]))
 
 
-def _is_before(cell: list[str], iteration: float) -> bool:
+def _iteration(row: bytes, place: int) -> float | None:
+    """The iteration of a row; None where it has none."""
     try:
-        return float(cell[0]) < iteration
+        return float(_parse(row)[place])
     except (IndexError, ValueError):
-        return True
+        return None

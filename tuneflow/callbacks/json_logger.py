@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow.callbacks.files import replace_file
 from tuneflow.callbacks.line_logger import LineLogger, TrialLog
+from tuneflow.callbacks.recorded import missing_results
 from tuneflow.plain import is_secret, plain
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class JsonLogger(LineLogger[JsonLog]):
         if lines and not found.endswith(b"\n") and _iteration(lines[-1]) is None:
             lines.pop()
         if recorded is not None:
-            lines = lines[: len(recorded)] + [self._line(entry)[:-1] for entry in recorded[len(lines) :]]
+            lines = lines[: len(recorded)]
+            lines += [self._line(entry)[:-1] for entry in missing_results(recorded, list(map(_iteration, lines)))]
         elif result is not None:
             lines = [line for line in lines if (_iteration(line) or 0) < result["training_iteration"]]
         whole = b"".join(line + b"\n" for line in lines)

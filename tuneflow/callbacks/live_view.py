@@ -46,6 +46,12 @@ class LiveView:
             self.stop()
             raise
 
+    def write(self, text: str) -> None:
+        """Writes whole lines above the drawing."""
+        from rich.text import Text
+
+        self._live.console.print(Text(text.removesuffix("\n")), soft_wrap=True)
+
     def stop(self) -> None:
         """Leaves the last drawing where it is and gives the terminal back. May be called twice."""
         self._finalizer()

@@ -161,7 +161,12 @@ class ProgressTable(ProgressReporter):
 
     def _write(self, text: str) -> None:
         """Writes to the stream; one that is gone (a closed pipe, a test's capture) is not written to any more."""
+        if self._view is not None:
+            self._view.write(text)
+            return
         stream = self._stream or sys.stdout
+        if stream is None:  # a program without a console
+            return
         try:
             try:
                 stream.write(text)

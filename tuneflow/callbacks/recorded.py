@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuneflow.trial import Trial
 
-__all__ = ["recorded_results"]
+__all__ = ["missing_results", "recorded_results"]
 
 
 def recorded_results(trial: Trial, result: dict[str, Any] | None) -> list[dict[str, Any]] | None:
@@ -29,13 +30,25 @@ def recorded_results(trial: Trial, result: dict[str, Any] | None) -> list[dict[s
         return None
     values = study.optuna._storage.get_trial(trial.storage_id).intermediate_values
     steps = sorted(step for step in values if result is None or trial.last_step is None or step < trial.last_step)
-    # Steps of the user's own need not be iterations; then the reports are counted.
-    counts = result is not None and result.get("training_iteration") != trial.last_step
     return [
-        {
-            study.objectives.name: values[step],
-            "training_iteration": index + 1 if counts else step,
-            "trial_id": trial.trial_id,
-        }
-        for index, step in enumerate(steps)
+        {study.objectives.name: values[step], "training_iteration": step, "trial_id": trial.trial_id} for step in steps
     ]
+
+
+def missing_results(recorded: Sequence[dict[str, Any]], found: Sequence[float | None]) -> list[dict[str, Any]]:
+    """The recorded results that a file lacks at its end.
+
+    Steps of the user's own need not be iterations. Where those in the file are not the recorded steps, the missing
+    results are numbered by counting.
+
+    Args:
+        recorded: what the file has to hold.
+        found: the iteration of each result in the file, None where it has none; at most as many as are recorded.
+    """
+    missing = recorded[len(found) :]
+    has_own_steps = any(
+        iteration not in (None, entry["training_iteration"]) for iteration, entry in zip(found, recorded, strict=False)
+    )
+    if not has_own_steps:
+        return list(missing)
+    return [{**entry, "training_iteration": count} for count, entry in enumerate(missing, start=len(found) + 1)]
