@@ -49,6 +49,7 @@ _OPTUNA_MODULES = ("distributions", "exceptions", "importance", "visualization")
 __all__ = [*_WHERE]
 
 registry.register("runner", "optimize", "tuneflow.runner.optimizing:optimize")
+registry.register("callbacks", "as_callback", "tuneflow.callbacks.adapted:as_callback")
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")

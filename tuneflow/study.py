@@ -189,8 +189,16 @@ class Study(StudyCore):
         self.is_stopped = True
 
     def add_callback(self, callback: Any) -> None:
-        """Has a listener hear what happens in this study, also in an ask/tell loop of one's own."""
-        self.listeners.add(callback)
+        """Has a listener hear what happens in this study, also in an ask/tell loop of one's own.
+
+        Args:
+            callback: a ``tuneflow.callbacks.Callback``, a class of one, any object with a method of an event's name,
+                or Optuna's ``callback(study, frozen_trial)``.
+
+        Raises:
+            InvalidArgumentType: it cannot listen.
+        """
+        self.listeners.add(registry.resolve("callbacks", "as_callback")(callback))
 
     def close(self) -> None:
         """Writes everything to disk; the study can still be read and used afterwards."""
