@@ -21,7 +21,7 @@ SPACE = {
     "weight_decay": tune.loguniform(1e-6, 1e-2),
     "optimizer": tune.choice(["sgd", "adam"]),
     "momentum": tune.uniform(0.5, 0.99),
-    "batch_size": tune.choice([16, 32, 64, 128]),
+    "batch_size": tune.choice([32, 64, 128]),
     "channels": tune.choice([8, 16, 32]),
     "hidden": tune.qrandint(16, 128, 16),
     "dropout": tune.uniform(0.0, 0.6),
