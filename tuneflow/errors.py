@@ -101,18 +101,19 @@ class RecursiveDependencyError(InvalidArgument):
 
 
 class MetricMissing(TuneflowError, KeyError):
-    """A report lacks the metric that the study optimises.
+    """A report lacks the metric that the study optimises, or the result that counts steps.
 
     Attributes:
         metric: the metric's name.
         reported: the keys that the report did hold.
+        argument: what named it: "metric" or "time_attr".
     """
 
-    def __init__(self, metric: str, reported: list[str]) -> None:
-        self.metric, self.reported = metric, reported
+    def __init__(self, metric: str, reported: list[str], argument: str = "metric") -> None:
+        self.metric, self.reported, self.argument = metric, reported, argument
         super().__init__(
-            f"metric {metric!r} was not reported; the report holds: {', '.join(reported) or 'nothing'}. "
-            f"Report {metric!r} or pass metric= one of these"
+            f"{argument} {metric!r} was not reported; the report holds: {', '.join(reported) or 'nothing'}. "
+            f"Report {metric!r} or pass {argument}= one of these"
         )
 
     def __str__(self) -> str:

@@ -139,7 +139,7 @@ def run(
     exists = _check_folder(folder, resume)
     study_clock = _clock_of(executor, clock)
     cells = settings.cells
-    n_trials = None if num_samples == -1 else num_samples * len(cells)
+    n_trials = settings.n_trials
     rules = Rules(
         n_trials=n_trials,
         timeout_s=time_budget_s,
@@ -247,10 +247,12 @@ class _Settings:
             raise InvalidArgument(f"mode={self.mode!r} must be 'min' or 'max'")
         if self.metric is not None and self.mode is None:
             raise InvalidArgument(f"metric={self.metric!r} needs a mode: pass mode='min' or mode='max'")
+        self.cells = self.space.grid_cells()
+        self.n_trials = None if num_samples == -1 else num_samples * len(self.cells)
         convert = getattr(scheduler, "to_pruner", None)
-        self.pruner = scheduler if convert is None else convert(num_samples=num_samples if num_samples > 0 else None)
-        if num_samples > 0 and getattr(self.pruner, "population_size", num_samples) is None:
-            self.pruner.population_size = num_samples
+        self.pruner = scheduler if convert is None else convert(num_samples=self.n_trials)
+        if self.n_trials is not None and getattr(self.pruner, "population_size", self.n_trials) is None:
+            self.pruner.population_size = self.n_trials
         self.time_attr = str(getattr(scheduler, "time_attr", None) or "training_iteration")
         self.sampler = getattr(search_alg, "to_sampler", lambda **_: search_alg)(space=self.space, seed=seed)
         if self.metric is None and self.pruner is not None:
@@ -264,7 +266,6 @@ class _Settings:
             )
         elif self.metric is None and not _is_random(self.sampler):
             raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
-        self.cells = self.space.grid_cells()
         self._seed = seed
 
     def check(self, points: Sequence[Mapping[str, Any]]) -> None:

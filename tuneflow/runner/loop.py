@@ -15,11 +15,14 @@ from optuna.trial import TrialState
 from tuneflow.checkpoint import Deferred
 from tuneflow.errors import (
     CheckpointMissing,
+    InvalidArgument,
+    InvalidArgumentType,
     MetricMissing,
     OutOfMemory,
     TrialError,
     TrialFailed,
     TrialTimeout,
+    TuneflowError,
     WorkerLost,
 )
 from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
@@ -29,6 +32,7 @@ from tuneflow.runner.resources import check_fits
 from tuneflow.runner.rules import Rules
 from tuneflow.saving import is_needed
 from tuneflow.study import Study
+from tuneflow.telling import as_step
 from tuneflow.trainable.messages import (
     Answer,
     Assignment,
@@ -156,7 +160,11 @@ class Loop:
         if not isinstance(event, Reported):
             return False
         trial = self._runs[event.trial].trial
-        if not trial.replays(self._step_of(event)):
+        try:
+            step = self._step_of(event)
+        except TuneflowError:
+            return False  # refused in its turn
+        if not trial.replays(step):
             return False
         self.executor.reply(event.trial, Answer(CONTINUE))
         return True
@@ -249,9 +257,18 @@ class Loop:
     def _step_of(self, event: Reported) -> int:
         if event.step is not None:
             return event.step
-        if self.rules.time_attr == "training_iteration" or not isinstance(event.metrics, Mapping):
+        name = self.rules.time_attr
+        if name == "training_iteration" or not isinstance(event.metrics, Mapping):
             return event.iteration
-        return int(event.metrics.get(self.rules.time_attr, event.iteration))
+        if name not in event.metrics:
+            raise MetricMissing(name, [str(key) for key in event.metrics], "time_attr")
+        try:
+            return as_step(event.metrics[name])
+        except (InvalidArgument, InvalidArgumentType):
+            raise InvalidArgumentType(
+                f"{name}={event.metrics[name]!r} was reported; time_attr={name!r} counts steps and must be an integer "
+                f">= 0 that grows with training"
+            ) from None
 
     def _on_reported(self, run: _Run, event: Reported) -> None:
         trial, number = run.trial, event.trial
@@ -259,7 +276,6 @@ class Loop:
             self.executor.reply(number, Answer(run.verdict))
             return
         result = self._result_of(trial, event)
-        step = self._step_of(event)
         is_over = self._is_ending or (isinstance(result, dict) and bool(result.get("done")))
         stopper = self.rules.stopper
         if stopper is not None and stopper(trial.trial_id, result):
@@ -267,7 +283,7 @@ class Loop:
         if is_over and isinstance(result, dict):
             result["done"] = True
         try:
-            decision = self.study.report_for(trial, result, step, event.checkpoint)
+            decision = self.study.report_for(trial, result, self._step_of(event), event.checkpoint)
         except (CheckpointMissing, MetricMissing) as error:
             if isinstance(error, CheckpointMissing) or not self._has_seen_metric:
                 self._end_with(error)
