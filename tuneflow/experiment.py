@@ -137,7 +137,6 @@ def run(
         n_slots = 1
     folder = _folder(name, storage_path, trainable, clock)
     exists = _check_folder(folder, resume)
-    study_clock = _clock_of(executor, clock)
     cells = settings.cells
     n_trials = settings.n_trials
     rules = Rules(
@@ -161,6 +160,7 @@ def run(
         keep_num=keep_checkpoints_num, score_attr=checkpoint_score_attr, budget_bytes=checkpoint_budget_bytes
     )
     chosen, is_own = executor_from(executor, total=total, default_kind="config")
+    study_clock = clock if chosen.clock is None else chosen.clock
     if chosen.needs_pickling:
         chosen.prepare(trainable, "check")
     info = RunInfo(
@@ -298,10 +298,6 @@ def _resources_of(trainable: Any, given: Any) -> Any:
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
         return trainable.default_resource_request({})
     return getattr(trainable, "tuneflow_resources", None)
-
-
-def _clock_of(executor: Any, clock: Clock) -> Clock:
-    return getattr(executor, "clock", clock) if isinstance(executor, Executor) and executor.is_virtual else clock
 
 
 def _label(trainable: Any) -> str:

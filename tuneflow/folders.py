@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -19,6 +20,7 @@ class TrialFolders:
 
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
+        self._text: str | None = None
         self.is_temporary = root is None
 
     @property
@@ -32,6 +34,12 @@ class TrialFolders:
     def of(self, number: int) -> Path:
         """Where a trial's folder is or would be."""
         return self.root / f"{number:05d}"
+
+    def name_of(self, number: int) -> str:
+        """``of`` as a string, without the detour over a path."""
+        if self._text is None:
+            self._text = str(self.root)
+        return f"{self._text}{os.sep}{number:05d}"
 
     def make(self, number: int) -> Path:
         """A trial's folder."""

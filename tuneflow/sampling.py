@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 
+from tuneflow.samplers.random import RandomSampler
 from tuneflow.samplers.seeding import derive, is_reseedable, reseed
 from tuneflow.storage.view import ViewStorage
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import TrialState
 
 __all__ = ["Sampling"]
 
@@ -68,9 +69,18 @@ class Sampling:
             reseed(self._study.sampler, derive(self._seed, self._n_known))
         if point:
             self._study.enqueue_trial(dict(point))
-        trial = self._study.ask(distributions)  # type: ignore[arg-type]
+        trial = self._ask(distributions)
         self._n_known = trial.number + 1
         return trial
+
+    def _ask(self, distributions: Mapping[str, BaseDistribution] | None) -> optuna.Trial:
+        """Optuna's ``ask``; a sampler that looks at no other trial has all parameters written in one go."""
+        study, storage = self._study, self._view.inner
+        if not distributions or not isinstance(study.sampler, RandomSampler):
+            return study.ask(distributions)  # type: ignore[arg-type]
+        if storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.WAITING,)):
+            return study.ask(distributions)  # type: ignore[arg-type]
+        return optuna.Trial(study, storage.create_new_trial(study._study_id, study.sampler.draw(distributions)))
 
     def trial(self, storage_id: int) -> optuna.Trial:
         """A trial that was started before."""

@@ -425,7 +425,7 @@ class StudyCore(StudyViews):
 
     def config_of(self, trial: Trial) -> dict[str, Any]:
         """The nested configuration of a trial, from its parameters and the space."""
-        return self._config_of_frozen(self._storage.get_trial(trial.storage_id))
+        return self._config_of_frozen(trial.frozen)
 
     def params_of(self, trial: Trial) -> dict[str, Any]:
         """The flat Optuna parameters of a trial."""

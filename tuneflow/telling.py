@@ -102,6 +102,8 @@ class Objectives:
         """
         if not self.has_metric:
             return None
+        if type(report) is float:
+            return report
         if isinstance(report, Mapping):
             name = self.name
             if name not in report and not self.metrics:
@@ -139,6 +141,8 @@ def as_step(step: Any) -> int:
         InvalidArgumentType: not an integer.
         InvalidArgument: negative.
     """
+    if type(step) is int and step >= 0:
+        return step
     try:
         number = int(step)
     except (TypeError, ValueError):

@@ -12,7 +12,7 @@ from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
-    from optuna.trial import TrialState
+    from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["Owner", "Trial", "should_prune"]
 
@@ -259,12 +259,22 @@ class Trial:
         """The trial's id in Optuna's storage."""
         return self._optuna._trial_id
 
+    @property
+    def frozen(self) -> FrozenTrial:
+        """What Optuna's trial knows of itself: everything that was written through it."""
+        return self._optuna._cached_frozen_trial
+
     def enter(self, *, step: int, checkpoint: Any, restart_from: int | None) -> None:
         """The trial is handed out again: from ``checkpoint`` at ``step``, or from zero past recorded steps."""
         self.start_step = step
         self._checkpoint = checkpoint
         self._restart_from = restart_from
         self.decision = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the trial had to start before its last recorded step."""
+        return self._restart_from is not None
 
     def replays(self, step: int) -> bool:
         """Whether ``step`` was recorded before the trial had to start over."""

@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from tuneflow.clock import Clock
 from tuneflow.runner.resources import Resources
 from tuneflow.trainable.messages import Assignment, Event
+from tuneflow.trainable.running import Kind, kind_of
 
 __all__ = ["Executor"]
 
@@ -25,7 +27,14 @@ class Executor(ABC):
     """Whether trainables cross a process boundary, so that the Loop checks them before anything runs."""
 
     is_virtual: ClassVar[bool] = False
-    """Whether time is simulated: the Loop then reads the executor's clock."""
+    """Whether time is simulated: nothing happens between events, so that the Loop never has to look up."""
+
+    clock: Clock | None = None
+    """The clock that deadlines are read from; None for the study's."""
+
+    def kind_of(self, trainable: Any, *, default: Kind) -> Kind:
+        """How a trainable wants to be called here; see ``tuneflow.trainable.running.kind_of``."""
+        return kind_of(trainable, default=default)
 
     def attach(self, handle: Callable[[Event], None]) -> None:  # noqa: B027
         """Called once by the Loop. An executor that runs trials on the caller's own thread hands ``Reported``,

@@ -44,7 +44,7 @@ from tuneflow.trainable.messages import (
     Saved,
     Suggested,
 )
-from tuneflow.trainable.running import Kind, kind_of
+from tuneflow.trainable.running import Kind
 from tuneflow.trial import Trial
 
 __all__ = ["Loop"]
@@ -88,10 +88,12 @@ class Loop:
         self.hit_time_limit = False
         self._trainable = trainable
         self._key = f"{id(trainable):x}"
-        self._kind: Kind = kind_of(trainable, default=rules.default_kind)
+        self._kind: Kind = executor.kind_of(trainable, default=rules.default_kind)
         self._runs: dict[int, _Run] = {}
         self._order = LogicalOrder(may_suggest=self._kind == "trial") if rules.is_deterministic else Order()
-        self._clock = study.clock
+        self._counts_iterations = rules.time_attr == "training_iteration"
+        self._clock = study.clock if executor.clock is None else executor.clock
+        self._idle_s = None if executor.is_virtual else _IDLE_S
         self._deadline_s: float | None = None
         self._is_ending = False
         self._failures: dict[int, int] = {}
@@ -160,12 +162,13 @@ class Loop:
         if not isinstance(event, Reported):
             return False
         trial = self._runs[event.trial].trial
+        if not trial.is_behind:
+            return False
         try:
-            step = self._step_of(event)
+            if not trial.replays(self._step_of(event)):
+                return False
         except TuneflowError:
             return False  # refused in its turn
-        if not trial.replays(step):
-            return False
         self.executor.reply(event.trial, Answer(CONTINUE))
         return True
 
@@ -242,7 +245,7 @@ class Loop:
                 checkpoint=trial.checkpoint,
                 start_step=trial.start_step,
                 seed=trial.seed,
-                folder=str(self.study.folders.of(trial.number)),
+                folder=self.study.folders.name_of(trial.number),
                 cpu=rules.request.cpu,
                 gpu=rules.request.gpu,
                 device=trial.device,
@@ -257,9 +260,9 @@ class Loop:
     def _step_of(self, event: Reported) -> int:
         if event.step is not None:
             return event.step
-        name = self.rules.time_attr
-        if name == "training_iteration" or not isinstance(event.metrics, Mapping):
+        if self._counts_iterations or not isinstance(event.metrics, Mapping):
             return event.iteration
+        name = self.rules.time_attr
         if name not in event.metrics:
             raise MetricMissing(name, [str(key) for key in event.metrics], "time_attr")
         try:
@@ -313,7 +316,7 @@ class Loop:
 
     def _result_of(self, trial: Trial, event: Reported) -> Any:
         """The result as listeners see it: the trial's metrics and what every result carries."""
-        if not isinstance(event.metrics, Mapping):
+        if type(event.metrics) is float or not isinstance(event.metrics, Mapping):
             if not self.study.listeners and self.rules.stopper is None:
                 return event.metrics
             metrics = {self.study.objectives.name: event.metrics}
@@ -492,30 +495,35 @@ class Loop:
 
     # Time
 
+    def _next_deadline_s(self) -> float | None:
+        """The first moment at which an attempt has run too long: all have the same limit, so the oldest's."""
+        if self.rules.trial_timeout_s is None or not self._runs:
+            return None
+        return next(iter(self._runs.values())).deadline_s
+
     def _poll_timeout_s(self) -> float | None:
-        moments = [run.deadline_s for run in self._runs.values() if run.deadline_s is not None]
-        if self._deadline_s is not None:
-            moments.append(self._deadline_s)
+        moments = [moment for moment in (self._next_deadline_s(), self._deadline_s) if moment is not None]
         if not moments:
-            return _IDLE_S
-        return max(0.0, min(min(moments) - self._clock.monotonic(), _IDLE_S))
+            return self._idle_s
+        left_s = max(0.0, min(moments) - self._clock.monotonic())
+        return left_s if self._idle_s is None else min(left_s, self._idle_s)
 
     def _check_deadlines(self) -> None:
         if self._fatal is not None and self._runs:
             self._kill_running(f"the run ended: {self._fatal}")
             return
+        if self._deadline_s is None and self.rules.trial_timeout_s is None:
+            return
         now_s = self._clock.monotonic()
         if self._deadline_s is not None and now_s >= self._deadline_s and self._runs:
             self.hit_time_limit = True
             self._end_at_time_limit()
-        for run in list(self._runs.values()):
-            if run.deadline_s is not None and now_s >= run.deadline_s:
-                self.hit_time_limit = True
-                self.executor.kill(run.trial.number)
-                limit = self.rules.trial_timeout_s
-                self._on_failed(
-                    run, TrialTimeout(f"trial {run.trial.number} ran past {limit} s", trial=run.trial.number)
-                )
+        while (deadline_s := self._next_deadline_s()) is not None and now_s >= deadline_s:
+            run = next(iter(self._runs.values()))
+            self.hit_time_limit = True
+            self.executor.kill(run.trial.number)
+            limit = self.rules.trial_timeout_s
+            self._on_failed(run, TrialTimeout(f"trial {run.trial.number} ran past {limit} s", trial=run.trial.number))
 
     def _end_at_time_limit(self) -> None:
         """The run's time is over: trials that reported end as complete with what they have, others are dropped."""

@@ -56,9 +56,9 @@ def optimize(
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0 or n_jobs < -1:
         raise InvalidArgument(f"n_jobs={n_jobs!r} must be >= 1, or -1 for as many as the machine has room for")
     request = request_from(resources)
-    available = machine()
-    if n_jobs == -1:
-        n_jobs = check_fits(request, available)
+    available = executor.total() if isinstance(executor, Executor) else machine()
+    if n_jobs == -1 or (n_jobs == 1 and isinstance(executor, Executor)):
+        n_jobs = check_fits(request, available)  # an executor of the caller's own brings its slots
     is_inline = n_jobs == 1 and resources is None
     total = Resources(cpu=max(available.cpu, request.cpu * n_jobs), gpu=available.gpu)
     rules = Rules(

@@ -21,6 +21,9 @@ class Pace:
         checkpoint: time to save a checkpoint, and to load one.
         report_every: how many steps lie between reports, or the steps at which a trial reports.
 
+    Attributes:
+        cost: time of every step; None where a function says it.
+
     Raises:
         InvalidArgument: a value breaks its rule.
         InvalidArgumentType: a value is no number.
@@ -31,7 +34,7 @@ class Pace:
         (6, 7, 6.0)
     """
 
-    __slots__ = ("_cost", "_cost_of", "_every", "_steps", "checkpoint", "startup")
+    __slots__ = ("_cost_of", "_every", "_steps", "checkpoint", "cost", "startup")
 
     def __init__(
         self,
@@ -42,15 +45,10 @@ class Pace:
         report_every: int | Sequence[int] = 1,
     ) -> None:
         self._cost_of = cost if callable(cost) else None
-        self._cost = 0.0 if callable(cost) else check_time("cost", cost)
+        self.cost = None if callable(cost) else check_time("cost", cost)
         self.startup = check_time("startup", startup)
         self.checkpoint = check_time("checkpoint_cost", checkpoint)
         self._every, self._steps = _rhythm(report_every)
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether every step of every trial takes the same time."""
-        return self._cost_of is None
 
     def next_step(self, step: int, end: int | None) -> int:
         """The step of the report after ``step``: the next of the rhythm, and at last ``end``."""
@@ -68,7 +66,7 @@ class Pace:
             InvalidArgument: the cost function returned something else than a finite number >= 0.
         """
         if self._cost_of is None:
-            return (due - step) * self._cost
+            return (due - step) * (self.cost or 0.0)
         return sum(
             check_time(f"cost(config, {each})", self._cost_of(config, each)) for each in range(step + 1, due + 1)
         )

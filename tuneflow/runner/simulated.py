@@ -27,6 +27,7 @@ from tuneflow.runner.luck import Luck, check_rate
 from tuneflow.runner.pace import Pace, check_count, check_time
 from tuneflow.runner.resources import Resources
 from tuneflow.trainable.messages import Answer, Assignment, Event, Failed, Finished, Lost, Reported, Saved
+from tuneflow.trainable.running import Kind
 
 __all__ = ["SimulatedExecutor", "from_name"]
 
@@ -133,7 +134,7 @@ class SimulatedExecutor(Executor):
             drop_rate=check_rate("drop_rate", drop_rate),
             death_rate=check_rate("death_rate", death_rate),
         )
-        self.clock = ManualClock()
+        self.clock: ManualClock = ManualClock()
         self._queue: list[tuple[float, int, int, Job]] = []
         self._serial = 0
         self._jobs: dict[int, Job] = {}
@@ -144,10 +145,13 @@ class SimulatedExecutor(Executor):
         for worker in range(n_workers):
             if (death_s := self._luck.death_after(worker)) < math.inf:
                 death = Job(NO_TRIAL, 0, worker)
-                death.next = Next.DEATH
-                self._push(death, death_s)
+                self._schedule(death, Next.DEATH, death_s)
 
     # The executor's calls
+
+    def kind_of(self, trainable: Any, *, default: Kind) -> Kind:
+        """Always "config": the trainable, if there is one at all, is a curve."""
+        return "config"
 
     def prepare(self, trainable: Any, key: str) -> None:
         if self._is_own_curve:
@@ -200,7 +204,7 @@ class SimulatedExecutor(Executor):
             if job.next is Next.GONE:
                 continue
             clock.set(at_s)
-            event = self._happen(job, at_s)
+            event = self._report(job, at_s) if job.next is Next.STEP else self._happen(job, at_s)
             if event is not None:
                 return [event]
         if timeout_s is None:
@@ -245,8 +249,6 @@ class SimulatedExecutor(Executor):
 
     def _happen(self, job: Job, now_s: float) -> Event | None:
         kind = job.next
-        if kind is Next.STEP:
-            return self._report(job, now_s)
         if kind is Next.SAVE:
             saved = Saved(job.trial, job.attempt, job.step, job.step, job.step, job.keep)
             job.from_step, job.from_s = job.step, now_s
@@ -321,15 +323,18 @@ class SimulatedExecutor(Executor):
             self._schedule(job, Next.END, now_s)
             return
         due = job.due = self._pace.next_step(job.step, job.end)
+        cost = self._pace.cost
+        if cost is not None:
+            # From where the count began, so that roundings do not add up: equal trials arrive at the same moment.
+            self._schedule(job, Next.STEP, job.from_s + (due - job.from_step) * cost * job.slowness)
+            return
         try:
-            duration = self._pace.duration(job.config, job.from_step, due) * job.slowness
+            duration = self._pace.duration(job.config, job.from_step, due)
         except Exception as error:
             self._fail(job, error, now_s)
         else:
-            at_s = job.from_s + duration
-            if not self._pace.is_constant:
-                job.from_step, job.from_s = due, at_s
-            self._schedule(job, Next.STEP, at_s)
+            job.from_step, job.from_s = due, job.from_s + duration * job.slowness
+            self._schedule(job, Next.STEP, job.from_s)
 
     def _fail(self, job: Job, error: BaseException, now_s: float) -> None:
         job.error = error
@@ -339,11 +344,8 @@ class SimulatedExecutor(Executor):
         if job.drop_s <= at_s:
             kind, at_s = Next.DROP, max(job.drop_s, self.clock.monotonic())
         job.next = kind
-        self._push(job, at_s)
-
-    def _push(self, job: Job, at_s: float) -> None:
-        self._serial += 1
-        heappush(self._queue, (at_s, job.trial, self._serial, job))
+        self._serial = serial = self._serial + 1
+        heappush(self._queue, (at_s, job.trial, serial, job))
 
     def _vacate(self, job: Job) -> None:
         job.next = Next.GONE

@@ -38,6 +38,12 @@ def _needing(class_name: str, *libraries: str) -> Callable[[Space | None, int | 
     return make
 
 
+def _random(_: Space | None, seed: int | None) -> BaseSampler:
+    from tuneflow.samplers.random import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
 def _grid(space: Space | None, seed: int | None) -> BaseSampler:
     import optuna.samplers
 
@@ -82,7 +88,7 @@ def _finite_values(space: Space | None, sampler: str) -> Mapping[str, list[Any]]
 
 _MAKERS: dict[str, Callable[[Any, int | None], BaseSampler]] = {
     "tpe": _plain("TPESampler"),
-    "random": _plain("RandomSampler"),
+    "random": _random,
     "gp": _needing("GPSampler", "torch", "scipy"),
     "cmaes": _needing("CmaEsSampler", "cmaes"),
     "nsgaii": _plain("NSGAIISampler"),

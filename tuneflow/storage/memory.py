@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,6 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["Memory"]
-
-_NEVER = -1
 
 
 class Memory(InMemoryStorage):
@@ -34,24 +33,38 @@ class Memory(InMemoryStorage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._n_reads = 0
-        """How often all trials of some study were handed out."""
-        self._copied: list[int] = []
-        """By trial id: ``_n_reads`` when it was copied last; ``_NEVER`` once it was handed out by itself."""
+        self._own: dict[int, FrozenTrial] = {}
+        """By id: the trials that go on and that nobody else holds, the very objects that are stored."""
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         with self._lock:
-            trial_id = super().create_new_trial(study_id, template_trial)
-            self._copied.append(self._n_reads)
+            self._check_study_id(study_id)
+            trial = self._create_running_trial() if template_trial is None else _copy(template_trial)
+            for attrs in (trial.user_attrs, trial.system_attrs):
+                if attrs:
+                    attrs.update(copy.deepcopy(attrs))
+            trials = self._studies[study_id].trials
+            trial_id = self._max_trial_id = self._max_trial_id + 1
+            trial.number, trial._trial_id = len(trials), trial_id
+            self._trial_id_to_study_id_and_number[trial_id] = (study_id, trial.number)
+            trials.append(trial)
+            if trial.state.is_finished():
+                self._update_cache(trial_id, study_id)
+            else:
+                self._own[trial_id] = trial
             return trial_id
+
+    def delete_study(self, study_id: int) -> None:
+        with self._lock:
+            super().delete_study(study_id)
+            self._own.clear()
 
     # Reading
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._lock:
-            trial = self._get_trial(trial_id)
-            self._copied[trial_id] = _NEVER
-            return trial
+            self._own.pop(trial_id, None)
+            return self._get_trial(trial_id)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -64,31 +77,31 @@ class Memory(InMemoryStorage):
                 and not deepcopy
                 and (states is None or TrialState.RUNNING in states or TrialState.WAITING in states)
             ):
-                self._n_reads += 1
+                self._own.clear()
             return trials
 
     # Writing
 
-    def _own(self, trial_id: int) -> FrozenTrial:
-        """The trial, as an object that nobody else holds. The lock is held.
+    def _writable(self, trial_id: int) -> FrozenTrial:
+        """The stored trial, as an object that nobody else holds. The lock is held.
 
         Raises:
             KeyError: there is no such trial.
             optuna.exceptions.UpdateFinishedTrialError: it has ended.
         """
-        trial = self._get_trial(trial_id)
-        self.check_trial_is_updatable(trial_id, trial.state)
-        if self._copied[trial_id] != self._n_reads:
-            trial = _copy(trial)
-            self._set_trial(trial_id, trial)
-            self._copied[trial_id] = self._n_reads
-        return trial
+        own = self._own.get(trial_id)
+        if own is None:
+            trial = self._get_trial(trial_id)
+            self.check_trial_is_updatable(trial_id, trial.state)
+            own = self._own[trial_id] = _copy(trial)
+            self._set_trial(trial_id, own)
+        return own
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         with self._lock:
-            trial = self._own(trial_id)
+            trial = self._writable(trial_id)
             study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
             known = self._studies[study_id].param_distribution
             if param_name in known:
@@ -99,7 +112,7 @@ class Memory(InMemoryStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         with self._lock:
-            trial = self._own(trial_id)
+            trial = self._writable(trial_id)
             if state is TrialState.RUNNING and trial.state is not TrialState.WAITING:
                 return False
             trial.state = state
@@ -109,20 +122,21 @@ class Memory(InMemoryStorage):
                 trial.datetime_start = datetime.now()  # noqa: TID251 - Optuna's storages take this time themselves
             elif state.is_finished():
                 trial.datetime_complete = datetime.now()  # noqa: TID251
+                del self._own[trial_id]
                 self._update_cache(trial_id, self._trial_id_to_study_id_and_number[trial_id][0])
             return True
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         with self._lock:
-            self._own(trial_id).intermediate_values[step] = intermediate_value
+            self._writable(trial_id).intermediate_values[step] = intermediate_value
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         with self._lock:
-            self._own(trial_id).user_attrs[key] = value
+            self._writable(trial_id).user_attrs[key] = value
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         with self._lock:
-            self._own(trial_id).system_attrs[key] = value
+            self._writable(trial_id).system_attrs[key] = value
 
 
 def _copy(trial: FrozenTrial) -> FrozenTrial:

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 
 from tuneflow.errors import (
     InvalidArgument,
@@ -20,6 +20,7 @@ from tuneflow.errors import (
     UsageError,
 )
 from tuneflow.storage.journal_storage import Journal
+from tuneflow.storage.memory import Memory
 
 __all__ = ["open_storage"]
 
@@ -53,14 +54,14 @@ def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_inte
 
     Example:
         >>> type(open_storage(None)).__name__
-        'InMemoryStorage'
+        'Memory'
         >>> open_storage("mongo://host/studies")
         Traceback (most recent call last):
         ...
         tuneflow.errors.UnknownName: unknown storage 'mongo'; known are: sqlite, postgresql, mysql, mariadb, mssql
     """
     if spec is None:
-        return InMemoryStorage()
+        return Memory()
     if isinstance(spec, BaseStorage):
         return spec
     if not isinstance(spec, str | os.PathLike):
