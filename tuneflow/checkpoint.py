@@ -186,7 +186,7 @@ class SaveRhythm:
         self._next_s = end_s + max((end_s - start_s) / self.share, self.first_s)
 
 
-Reason = Literal["reported", "kept", "needed"]
+Reason = Literal["reported", "kept", "needed", "recovery"]
 
 
 @dataclass(slots=True)
@@ -198,7 +198,8 @@ class Kept:
         content: a Checkpoint, or an object of the user's in an ask/tell loop.
         score: lower is better; None where the report had no score.
         reason: "reported" by the user, "kept" by a rule (``checkpoint_freq``, at the end), "needed" by the
-            tuner only, for a pause, an exploit or recovery: such a one goes when the next arrives.
+            tuner only, for a pause or an exploit, or made for "recovery" alone: the last two go when the next
+            arrives.
         size_bytes: size on disk, 0 for objects.
     """
 
@@ -242,9 +243,11 @@ class Retention:
     def spare(self, kept: list[Kept]) -> list[Kept]:
         """Those of one trial's checkpoints that may go. The latest never does: a resume or an exploit needs it."""
         latest = kept[-1:]
-        gone = [entry for entry in kept[:-1] if entry.reason == "needed"]
+        # What an exploit would copy is the latest that was not made by the clock: it must outlive recovery's.
+        copied = [entry for entry in kept if entry.reason != "recovery"][-1:]
+        gone = [entry for entry in kept[:-1] if entry.reason in ("needed", "recovery") and entry not in copied]
         if self.keep_num is not None:
-            candidates = [entry for entry in kept if entry.reason != "needed"]
+            candidates = [entry for entry in kept if entry.reason not in ("needed", "recovery")]
             if self.score_attr is None:
                 stay = candidates[-self.keep_num :]
             else:
@@ -252,7 +255,7 @@ class Retention:
                     candidates, key=lambda e: (e.score is None, e.score if e.score is not None else 0.0, -e.step)
                 )
                 stay = order[: self.keep_num]
-            gone += [entry for entry in candidates if entry not in stay and entry not in latest]
+            gone += [entry for entry in candidates if entry not in stay and entry not in [*latest, *copied]]
         return gone
 
 
@@ -332,7 +335,9 @@ class Keeper:
         Folders are copied by hard links where the file system allows: the trial then holds all that it needs,
         whatever becomes of the donor's folder.
         """
-        source = self.latest(donor)
+        # Never one that was made by the clock for recovery: the copy must not depend on the machine's timing.
+        kept = self._kept.get(donor, [])
+        source = next((entry for entry in reversed(kept) if entry.reason != "recovery"), None)
         if source is None:
             return None
         if not isinstance(source.content, Checkpoint):
@@ -369,7 +374,12 @@ class Keeper:
         budget = self.retention.budget_bytes or 0
         if self._total_bytes <= budget:
             return
-        spare = [(entry.step, trial, entry) for trial, kept in self._kept.items() for entry in kept[:-1]]
+        spare = [
+            (entry.step, trial, entry)
+            for trial, kept in self._kept.items()
+            for entry in kept[:-1]
+            if entry is not next((other for other in reversed(kept) if other.reason != "recovery"), None)
+        ]
         for _, trial, entry in sorted(spare, key=lambda item: item[:2]):
             if self._total_bytes <= budget:
                 return

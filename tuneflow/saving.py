@@ -52,11 +52,12 @@ class Saving:
             return
         start_s = self._clock.monotonic()
         content = stage(given, trial.dir, step, trial.attempt) if is_folder_like(given) else given
-        self.save(trial, step, content, metrics, is_own=not is_function)
+        reason: Reason = "reported" if not is_function else "needed" if is_needed(decision) else "recovery"
+        self.save(trial, step, content, metrics, reason=reason)
         if is_function and trial.number in self._rhythms:
             self._rhythms[trial.number].saved(start_s, self._clock.monotonic())
 
-    def save(self, trial: Trial, step: int, content: Any, metrics: Any = None, *, is_own: bool = False) -> None:
+    def save(self, trial: Trial, step: int, content: Any, metrics: Any = None, *, reason: Reason = "needed") -> None:
         """Keeps a checkpoint of ``step``: a ``Staged`` folder, which is moved, or an object.
 
         Args:
@@ -64,10 +65,9 @@ class Saving:
             step: the step that it was taken at.
             content: the folder or object.
             metrics: the report of that step, for retention by score.
-            is_own: the user reported it or a rule asked for it; False for one that only the tuner needs.
+            reason: why it was made; see ``Kept``.
         """
         score = self.keeper.retention.score(dict(metrics)) if isinstance(metrics, Mapping) else None
-        reason: Reason = "reported" if is_own else "needed"
         kept = self.keeper.commit(trial.number, step, content, _folder(trial), score=score, reason=reason)
         self._pending.discard(trial.number)
         if self._listeners and isinstance(kept.content, Checkpoint):

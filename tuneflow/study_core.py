@@ -256,7 +256,9 @@ class StudyCore(StudyViews):
         if isinstance(decision, Exploit):
             decision = self._exploit(trial, decision, step)
         if self.listeners:
-            self._announce(trial, metrics, step, decision)
+            result = dict(metrics) if isinstance(metrics, Mapping) else {self.objectives.name: trial.last_value}
+            result.setdefault("training_iteration", step)
+            self.announce(trial, result, decision)
         if isinstance(decision, Pause):
             self._end_dropped()
         return decision
@@ -289,7 +291,17 @@ class StudyCore(StudyViews):
     def _exploit(self, trial: Trial, decision: Exploit, step: int) -> Exploit:
         """Fills in the donor's checkpoint, unless that is still on its way."""
         if not self.saving.is_pending(decision.donor):
-            decision = replace(decision, checkpoint=self.saving.copy(decision.donor, trial, step))
+            copied = self.saving.copy(decision.donor, trial, step)
+            if copied is None:
+                warnings.warn(
+                    TuneflowWarning(
+                        f"trial {trial.number} was to go on from trial {decision.donor}, whose checkpoint could not "
+                        f"be had; it goes on from its own with the new configuration"
+                    ),
+                    stacklevel=4,
+                )
+                copied = self.saving.keeper.hand_out(trial.number)
+            decision = replace(decision, checkpoint=copied)
         trial.change_config(decision, step)
         trial.decision = decision
         return decision
@@ -302,9 +314,8 @@ class StudyCore(StudyViews):
         trial.schedule.pop()
         return self._exploit(trial, decision, trial.start_step)
 
-    def _announce(self, trial: Trial, metrics: Any, step: int, decision: Decision) -> None:
-        result = dict(metrics) if isinstance(metrics, Mapping) else {self.objectives.name: trial.last_value}
-        result.setdefault("training_iteration", step)
+    def announce(self, trial: Trial, result: dict[str, Any], decision: Decision = CONTINUE) -> None:
+        """Tells the listeners of a result, and of what was decided on it."""
         trial.last_result = result
         self.listeners.emit("on_trial_report", trial, result)
         if isinstance(decision, Pause):

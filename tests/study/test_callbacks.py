@@ -45,19 +45,24 @@ def pruner() -> Any:
     return ASHA(3, reduction_factor=3, promote=True)
 
 
+def drive(study: Any) -> None:
+    """What the runner does, by hand."""
+    n_new = 0
+    while (trial := study.ask(new=n_new < 4)) is not None:
+        n_new += trial.last_step is None
+        for step in range(1, 4):
+            if trial.report({"loss": trial.config["x"] / step}, step).should_stop:
+                break
+        if not trial.is_paused:
+            study.tell(trial, trial.last_value)
+
+
 def test_the_same_events_everywhere() -> None:
     own = Recorder()
     study = tune.create_study(SPACE, metric="loss", pruner=pruner(), seed=1)
     study.add_callback(own)
-    n_new = 0
     with pytest.warns(UserWarning, match="starts over"):
-        while (trial := study.ask(new=n_new < 4)) is not None:
-            n_new += trial.last_step is None
-            for step in range(1, 4):
-                if trial.report({"loss": trial.config["x"] / step}, step).should_stop:
-                    break
-            if not trial.is_paused:
-                study.tell(trial, trial.last_value)
+        drive(study)
     driven = Recorder()
     study = tune.create_study(SPACE, metric="loss", pruner=pruner(), seed=1)
     with pytest.warns(UserWarning, match="starts over"):

@@ -15,31 +15,27 @@ from optuna.trial import TrialState
 from tuneflow.checkpoint import Deferred
 from tuneflow.errors import (
     CheckpointMissing,
-    InvalidArgument,
-    InvalidArgumentType,
     MetricMissing,
     OutOfMemory,
     TrialError,
-    TrialFailed,
     TrialTimeout,
     TuneflowError,
-    WorkerLost,
 )
 from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
 from tuneflow.runner.executor import Executor
+from tuneflow.runner.failures import Attempts, failed_error, lost_error
 from tuneflow.runner.ordering import LogicalOrder, Order
 from tuneflow.runner.resources import check_fits
+from tuneflow.runner.results import Results, returned_metrics
 from tuneflow.runner.rules import Rules
 from tuneflow.saving import is_needed
 from tuneflow.study import Study
-from tuneflow.telling import as_step
 from tuneflow.trainable.messages import (
     Answer,
     Assignment,
     Event,
     Failed,
     Finished,
-    Lost,
     Reported,
     Saved,
     Suggested,
@@ -91,12 +87,12 @@ class Loop:
         self._kind: Kind = executor.kind_of(trainable, default=rules.default_kind)
         self._runs: dict[int, _Run] = {}
         self._order = LogicalOrder(may_suggest=self._kind == "trial") if rules.is_deterministic else Order()
-        self._counts_iterations = rules.time_attr == "training_iteration"
+        self._results = Results(study.objectives.name, study.hostname, rules.time_attr)
+        self._attempts = Attempts(rules)
         self._clock = study.clock if executor.clock is None else executor.clock
         self._idle_s = None if executor.is_virtual else _IDLE_S
         self._deadline_s: float | None = None
         self._is_ending = False
-        self._failures: dict[int, int] = {}
         self._waiting_for_donor: dict[int, int] = {}
         self._has_seen_metric = False
         self._fatal: BaseException | None = None
@@ -125,8 +121,11 @@ class Loop:
                 self._take_in(self.executor.poll(self._poll_timeout_s()))
                 self._check_deadlines()
         finally:
-            for number in list(self._runs):
+            for number, run in list(self._runs.items()):
                 self.executor.kill(number)
+                self._vacate(run)
+                if run.verdict is None:
+                    self.study.retry(run.trial)  # interrupted: whoever asks next goes on with it
         if self._fatal is not None:
             raise self._fatal
 
@@ -141,7 +140,11 @@ class Loop:
 
     def _take_in(self, events: list[Event]) -> None:
         for event in events:
-            if self._is_current(event) and not self._is_replay(event):
+            if not self._is_current(event):
+                continue
+            if isinstance(event, Saved):
+                self._on_saved(self._runs[event.trial], event)  # saving never changes the order
+            elif not self._is_replay(event):
                 self._order.add(event)
         while (event_now := self._order.next()) is not None:
             self._handle(event_now)
@@ -165,7 +168,7 @@ class Loop:
         if not trial.is_behind:
             return False
         try:
-            if not trial.replays(self._step_of(event)):
+            if not trial.replays(self._results.step_of(event)):
                 return False
         except TuneflowError:
             return False  # refused in its turn
@@ -185,9 +188,11 @@ class Loop:
         elif isinstance(event, Finished):
             self._on_finished(run, event)
         elif isinstance(event, Failed):
-            self._on_failed(run, self._error_of(event))
+            keeps_original = self.rules.catch is not None
+            is_remote = self.executor.needs_pickling
+            self._on_failed(run, failed_error(event, keeps_original=keeps_original, is_remote=is_remote))
         else:
-            self._on_failed(run, _lost_error(event))
+            self._on_failed(run, lost_error(event))
 
     # Filling slots
 
@@ -205,7 +210,7 @@ class Loop:
             self.hit_time_limit = True
             return True
         if self.rules.stopper is not None and self.rules.stopper.stop_all():
-            self._end_running()
+            self._is_ending = True
             return True
         return False
 
@@ -257,28 +262,13 @@ class Loop:
 
     # Events
 
-    def _step_of(self, event: Reported) -> int:
-        if event.step is not None:
-            return event.step
-        if self._counts_iterations or not isinstance(event.metrics, Mapping):
-            return event.iteration
-        name = self.rules.time_attr
-        if name not in event.metrics:
-            raise MetricMissing(name, [str(key) for key in event.metrics], "time_attr")
-        try:
-            return as_step(event.metrics[name])
-        except (InvalidArgument, InvalidArgumentType):
-            raise InvalidArgumentType(
-                f"{name}={event.metrics[name]!r} was reported; time_attr={name!r} counts steps and must be an integer "
-                f">= 0 that grows with training"
-            ) from None
-
     def _on_reported(self, run: _Run, event: Reported) -> None:
         trial, number = run.trial, event.trial
         if run.verdict is not None:
             self.executor.reply(number, Answer(run.verdict))
             return
-        result = self._result_of(trial, event)
+        is_bare = type(event.metrics) is float and not self.study.listeners and self.rules.stopper is None
+        result = event.metrics if is_bare else self._results.whole(trial, event)
         is_over = self._is_ending or (isinstance(result, dict) and bool(result.get("done")))
         stopper = self.rules.stopper
         if stopper is not None and stopper(trial.trial_id, result):
@@ -286,7 +276,7 @@ class Loop:
         if is_over and isinstance(result, dict):
             result["done"] = True
         try:
-            decision = self.study.report_for(trial, result, self._step_of(event), event.checkpoint)
+            decision = self.study.report_for(trial, result, self._results.step_of(event), event.checkpoint)
         except (CheckpointMissing, MetricMissing) as error:
             if isinstance(error, CheckpointMissing) or not self._has_seen_metric:
                 self._end_with(error)
@@ -314,24 +304,6 @@ class Loop:
             return True
         return self.rules.checkpoint_at_end and isinstance(decision, Stop)
 
-    def _result_of(self, trial: Trial, event: Reported) -> Any:
-        """The result as listeners see it: the trial's metrics and what every result carries."""
-        if type(event.metrics) is float or not isinstance(event.metrics, Mapping):
-            if not self.study.listeners and self.rules.stopper is None:
-                return event.metrics
-            metrics = {self.study.objectives.name: event.metrics}
-        else:
-            metrics = dict(event.metrics)
-        metrics.setdefault("done", False)
-        metrics["training_iteration"] = event.iteration
-        metrics["time_this_iter_s"] = event.time_this_iter_s
-        metrics["time_total_s"] = event.time_total_s
-        metrics["timestamp"] = event.timestamp
-        metrics["trial_id"] = trial.trial_id
-        metrics["pid"] = event.pid
-        metrics["hostname"] = self.study.hostname
-        return metrics
-
     def _on_suggested(self, run: _Run, event: Suggested) -> None:
         try:
             answer = getattr(run.trial, event.method)
@@ -347,7 +319,7 @@ class Loop:
         else:
             step = run.trial.last_step if event.step is None else event.step
             self.study.saving.save(
-                run.trial, step or event.iteration, event.content, run.trial.last_result, is_own=event.is_own
+                run.trial, step or event.iteration, event.content, run.trial.last_result, reason=event.reason
             )
         self._serve_waiting(event.trial)
 
@@ -389,83 +361,45 @@ class Loop:
 
     def _finish_with(self, trial: Trial, event: Finished) -> None:
         """The trial ended by itself: by its return value, else by its last report."""
-        value = event.value
+        objectives = self.study.objectives
+        metrics = returned_metrics(event.value, objectives.name)
         if event.kind == "trial":
-            self.study.finish(trial, None, value)
+            if metrics is not None and trial.last_step is None and self.study.listeners:
+                result = self._results.last(trial, metrics, iteration=1, now_s=self._clock.time())
+                self.study.announce(trial, result)
+            is_named = isinstance(event.value, Mapping)
+            self.study.finish(trial, None, objectives.values_of(event.value) if is_named else event.value)
             return
-        if value is not None and (isinstance(value, Mapping) or _is_number(value)):
-            metrics = dict(value) if isinstance(value, Mapping) else {self.study.objectives.name: value}
-            step = (trial.last_step or trial.start_step) + 1
-            last = trial.last_result or {}
-            self.study.report_for(
-                trial,
-                {
-                    **metrics,
-                    "done": True,
-                    "training_iteration": step,
-                    "time_this_iter_s": 0.0,
-                    "time_total_s": trial.time_total_s,
-                    "timestamp": self._clock.time(),
-                    "trial_id": trial.trial_id,
-                    "pid": last.get("pid"),
-                    "hostname": self.study.hostname,
-                },
-                step,
-            )
-        if trial.last_step is None and self.study.objectives.has_metric:
-            raise MetricMissing(self.study.objectives.name, [])
+        if metrics is not None:
+            step = (trial.start_step if trial.last_step is None else trial.last_step) + 1
+            result = self._results.last(trial, metrics, iteration=step, now_s=self._clock.time())
+            self.study.report_for(trial, result, step)
+        if trial.last_step is None and objectives.has_metric:
+            raise MetricMissing(objectives.name, [])
         self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
 
     # Failures
 
-    def _error_of(self, event: Failed) -> BaseException:
-        make = OutOfMemory if event.is_out_of_memory else TrialFailed
-        error = make(event.summary, trial=event.trial, traceback_text=event.traceback_text)
-        if event.error is not None and self.rules.catch is not None:
-            # The exception itself is what an Optuna user catches; where it was raised stands in its cause.
-            if self.executor.needs_pickling:
-                event.error.__cause__ = TrialFailed(
-                    f"in the worker process:\n{event.traceback_text}",
-                    trial=event.trial,
-                    traceback_text=event.traceback_text,
-                )
-            return event.error
-        error.__cause__ = event.error
-        return error
-
     def _on_failed(self, run: _Run, error: BaseException) -> None:
         self._vacate(run)
-        trial = run.trial
-        if isinstance(run.verdict, Stop) and not run.verdict.complete:
-            self.study.finish(trial, TrialState.PRUNED)
-            return
+        trial, verdict = run.trial, run.verdict
         trial.error = error
         self.study.listeners.emit("on_trial_error", trial, error)
+        if isinstance(verdict, Pause):
+            return  # decided before it failed; it goes on from the checkpoint before
+        if verdict is not None:
+            state = TrialState.COMPLETE if verdict.complete else TrialState.PRUNED
+            self.study.finish(trial, state, trial.last_value if verdict.complete else None)
+            return
         if isinstance(error, OutOfMemory) and self.rules.on_oom == "prune":
             self.study.finish(trial, TrialState.PRUNED)
             return
-        if self._fatal is None and not self._is_ending and self._may_retry(run, error):
+        has_progress = (trial.last_step or 0) > run.started_at_step and self.study.saving.has_any(trial.number)
+        may_retry = self._attempts.may_retry(trial.number, error, has_progress=has_progress)
+        if may_retry and self._fatal is None and not self._is_ending:
             self.study.retry(trial)
-            return
-        self._give_up(trial, error)
-
-    def _may_retry(self, run: _Run, error: BaseException) -> bool:
-        """Counts a failure against the limit; one after progress starts the count anew."""
-        number = run.trial.number
-        if isinstance(error, (MetricMissing, CheckpointMissing)):
-            return False
-        has_progress = (run.trial.last_step or 0) > run.started_at_step and self.study.saving.has_any(number)
-        failures = 1 if has_progress and self.rules.max_failures == -1 else self._failures.get(number, 0) + 1
-        self._failures[number] = failures
-        if (
-            isinstance(error, OutOfMemory)
-            and self.rules.on_oom == "retry"
-            and failures <= max(1, self.rules.max_failures)
-        ):
-            return True
-        if self.rules.max_failures == -1:
-            return has_progress or failures <= 3
-        return failures <= self.rules.max_failures
+        else:
+            self._give_up(trial, error)
 
     def _give_up(self, trial: Trial, error: BaseException) -> None:
         trial.error = error
@@ -482,9 +416,6 @@ class Loop:
         """A fatal error: nothing new starts, what runs is ended."""
         if self._fatal is None:
             self._fatal = error
-        self._is_ending = True
-
-    def _end_running(self) -> None:
         self._is_ending = True
 
     def _kill_running(self, reason: str) -> None:
@@ -536,16 +467,3 @@ class Loop:
                 self.study.finish(trial, TrialState.PRUNED)
             else:
                 self.study.finish(trial, TrialState.FAIL, reason="the time budget ended before the first report")
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _lost_error(event: Lost) -> TrialError:
-    make = OutOfMemory if event.is_out_of_memory else WorkerLost
-    return make(f"trial {event.trial}: {event.reason}", trial=event.trial, output=event.output)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar
 
-from tuneflow.checkpoint import Deferred
+from tuneflow.checkpoint import Deferred, Reason
 from tuneflow.clock import ManualClock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, ResourcesUnavailable, UsageError
 from tuneflow.pruners.base import Decision, Exploit, Pause
@@ -250,7 +250,8 @@ class SimulatedExecutor(Executor):
     def _happen(self, job: Job, now_s: float) -> Event | None:
         kind = job.next
         if kind is Next.SAVE:
-            saved = Saved(job.trial, job.attempt, job.step, job.step, job.step, job.keep)
+            reason: Reason = "kept" if job.keep else "needed"
+            saved = Saved(job.trial, job.attempt, job.step, job.step, job.step, reason)
             job.from_step, job.from_s = job.step, now_s
             self._follow(job, job.decision, now_s)
             return saved

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tuneflow.checkpoint import Reason
 from tuneflow.pruners.base import Decision
 
 __all__ = ["Answer", "Assignment", "Event", "Failed", "Finished", "Lost", "Reported", "Saved", "Suggested", "TrialInfo"]
@@ -157,7 +158,7 @@ class Saved(NamedTuple):
 
     Attributes:
         content: ``Staged``, or None where saving failed.
-        is_own: the user or a rule wants to keep it; False for pause, exploit and recovery.
+        reason: why it was made: "kept" by a rule, "needed" for a pause or an exploit, or for "recovery" alone.
         error: what went wrong, "" for nothing.
     """
 
@@ -166,7 +167,7 @@ class Saved(NamedTuple):
     step: int | None
     iteration: int
     content: Any
-    is_own: bool
+    reason: Reason
     error: str = ""
 
 

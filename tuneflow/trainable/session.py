@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tuneflow.checkpoint import Deferred, SaveRhythm, is_folder_like, read_notes, stage
+from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, is_folder_like, read_notes, stage
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
 from tuneflow.pruners.base import CONTINUE, Decision
@@ -146,11 +146,12 @@ class Session:
         except Exception as error:
             if answer.save:
                 self.channel.send(
-                    Saved(assignment.trial, assignment.attempt, step, self.iteration, None, False, repr(error))
+                    Saved(assignment.trial, assignment.attempt, step, self.iteration, None, "needed", repr(error))
                 )
             raise
         self._rhythm.saved(start_s, self.clock.monotonic())
-        self.channel.send(Saved(assignment.trial, assignment.attempt, step, self.iteration, staged, answer.keep))
+        reason: Reason = "kept" if answer.keep else "needed" if answer.save else "recovery"
+        self.channel.send(Saved(assignment.trial, assignment.attempt, step, self.iteration, staged, reason))
 
 
 _current: list[Session] = []
