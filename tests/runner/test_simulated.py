@@ -133,7 +133,7 @@ def test_a_pause_saves_first_and_a_resume_loads():
     (event,) = executor.poll(None)
     assert event.checkpoint == Deferred()
     executor.reply(0, Answer(PAUSE, save=True))
-    assert executor.poll(None) == [Saved(0, 1, 1, 1, 1, False)]
+    assert executor.poll(None) == [Saved(0, 1, 1, 1, 1, "needed")]
     assert executor.clock.monotonic() == 3.5
     assert isinstance(executor.poll(None)[0], Finished)
     executor.start(Assignment(trial=0, checkpoint=1, start_step=1, time_total_s=3.0))
@@ -152,7 +152,7 @@ def test_saving_on_the_way_delays_the_next_step():
     executor = started(SimulatedExecutor(1, flat, checkpoint_cost=0.25, max_steps=2), 0)
     executor.poll(None)
     executor.reply(0, Answer(Continue(save=True), save=True, keep=True))
-    assert executor.poll(None) == [Saved(0, 1, 1, 1, 1, True)]
+    assert executor.poll(None) == [Saved(0, 1, 1, 1, 1, "kept")]
     assert reports(drain(executor)) == [(2.25, 0, 2)]
 
 
