@@ -129,6 +129,8 @@ def run(
     """
     clock = SystemClock()
     settings = _Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
+    points = _either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
+    max_concurrent = _either("max_concurrent_trials", max_concurrent_trials, "max_concurrent", search_alg)
     request = request_from(_resources_of(trainable, resources_per_trial))
     total = machine()
     own = executor if isinstance(executor, Executor) else None
@@ -142,7 +144,7 @@ def run(
     rules = Rules(
         n_trials=n_trials,
         timeout_s=time_budget_s,
-        max_concurrent=max_concurrent_trials,
+        max_concurrent=max_concurrent,
         request=request,
         stopper=stopper_from(stop),
         max_failures=max_failures,
@@ -169,7 +171,7 @@ def run(
         n_trials=n_trials,
         folder=folder,
         scheduler=scheduler,
-        n_slots=min(n_slots, max_concurrent_trials or n_slots),
+        n_slots=min(n_slots, max_concurrent or n_slots),
         resources=request,
         total=total,
         timeout_s=time_budget_s,
@@ -184,7 +186,7 @@ def run(
         verbose=verbose,
         clock=clock,
     )
-    settings.check(points_to_evaluate or ())
+    settings.check(points)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         study = build_study(
@@ -196,14 +198,14 @@ def run(
             storage=folder / "study.log",
             study_name=folder.name,
             load_if_exists=exists,
-            seed=seed,
+            seed=settings.seed,
             folder=folder,
             retention=retention,
             clock=study_clock,
             has_metric=settings.metric is not None,
         )
         if not exists:
-            for point in points_to_evaluate or ():
+            for point in points:
                 study.enqueue_trial(point)
         else:
             study.adopt()
@@ -240,7 +242,9 @@ class _Settings:
     ) -> None:
         if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < -1 or num_samples == 0:
             raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
-        self.space = Space(config or {})
+        searcher = search_alg if hasattr(search_alg, "to_sampler") else None
+        self.seed = searcher.own_seed if searcher is not None and seed is None else seed
+        self.space = Space(config or {} if searcher is None else searcher.space_with(config))
         self.metric = _agreed("metric", metric, search_alg, scheduler)
         self.mode = _agreed("mode", mode, search_alg, scheduler)
         if self.mode not in (None, "min", "max"):
@@ -254,7 +258,7 @@ class _Settings:
         if self.n_trials is not None and getattr(self.pruner, "population_size", self.n_trials) is None:
             self.pruner.population_size = self.n_trials
         self.time_attr = str(getattr(scheduler, "time_attr", None) or "training_iteration")
-        self.sampler = getattr(search_alg, "to_sampler", lambda **_: search_alg)(space=self.space, seed=seed)
+        self.sampler = search_alg if searcher is None else searcher.to_sampler(space=self.space, seed=self.seed)
         if self.metric is None and self.pruner is not None:
             raise InvalidArgument("a scheduler needs to know what to compare; pass metric= and mode=")
         if self.sampler is None and (self.space.has_grid or self.metric is None):
@@ -266,11 +270,10 @@ class _Settings:
             )
         elif self.metric is None and not _is_random(self.sampler):
             raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
-        self._seed = seed
 
     def check(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Finds what a study would refuse, before anything is created."""
-        make_sampler(self.sampler, space=self.space, seed=self._seed)
+        make_sampler(self.sampler, space=self.space, seed=self.seed)
         pruner_from(self.pruner)
         for point in points:
             self.space.to_params(point)
@@ -281,15 +284,26 @@ def _is_random(sampler: Any) -> bool:
 
 
 def _agreed(name: str, given: str | None, *holders: Any) -> str | None:
-    """Metric or mode, which may stand in one place only."""
+    """Metric or mode, which may stand in the run, or in its searcher and scheduler."""
     places = [("tune.run", given)] + [(type(holder).__name__, getattr(holder, name, None)) for holder in holders]
     stated = [(place, value) for place, value in places if isinstance(value, str)]
-    if len(stated) > 1:
+    if len(stated) > 1 and (given is not None or len({value for _, value in stated}) > 1):
         raise InvalidArgument(
             f"{name} is given twice, in {' and in '.join(f'{place} ({value!r})' for place, value in stated)}; leave it "
             f"in one place"
         )
     return stated[0][1] if stated else None
+
+
+def _either(name: str, given: Any, attribute: str, holder: Any) -> Any:
+    """What may stand in the run or in its searcher."""
+    own = getattr(holder, attribute, None) or None
+    if given is not None and own is not None:
+        raise InvalidArgument(
+            f"{name}={given!r} of tune.run and {attribute}={own!r} of {type(holder).__name__} say the same thing; "
+            f"leave one of them out"
+        )
+    return own if given is None else given
 
 
 def _resources_of(trainable: Any, given: Any) -> Any:
