@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,21 @@ from tuneflow.analysis import ExperimentAnalysis
 from tuneflow.callbacks.progress import RunInfo
 from tuneflow.callbacks.wiring import for_run
 from tuneflow.checkpoint import Retention
-from tuneflow.clock import Clock, SystemClock
-from tuneflow.creation import build_study, pruner_from
-from tuneflow.errors import (
-    ExperimentExists,
-    ExperimentNotFound,
-    InvalidArgument,
-    TrialsFailed,
-    TuneflowWarning,
-)
-from tuneflow.plain import plain
+from tuneflow.clock import SystemClock
+from tuneflow.creation import build_study
+from tuneflow.errors import TrialsFailed, TuneflowWarning
+from tuneflow.experiment_folder import check_folder, describe, folder_of, label_of, locked
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.loop import Loop
 from tuneflow.runner.optimizing import executor_from
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from
 from tuneflow.runner.rules import Rules
-from tuneflow.samplers import make_sampler
-from tuneflow.space import Space
+from tuneflow.settings import Settings, either
 from tuneflow.stoppers import stopper_from, unseen_keys
 from tuneflow.study import Study
 from tuneflow.trainable.class_api import Trainable
 
 __all__ = ["run"]
-
-_FORMAT = 1
 
 
 def run(
@@ -128,17 +118,17 @@ def run(
         InvalidArgument: an argument that breaks a rule, before anything runs.
     """
     clock = SystemClock()
-    settings = _Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
-    points = _either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
-    max_concurrent = _either("max_concurrent_trials", max_concurrent_trials, "max_concurrent", search_alg)
+    settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
+    points = either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
+    max_concurrent = either("max_concurrent_trials", max_concurrent_trials, "max_concurrent", search_alg)
     request = request_from(_resources_of(trainable, resources_per_trial))
     total = machine()
     own = executor if isinstance(executor, Executor) else None
     n_slots = check_fits(request, own.total() if own is not None else total)
     if executor == "inline":
         n_slots = 1
-    folder = _folder(name, storage_path, trainable, clock)
-    exists = _check_folder(folder, resume)
+    folder = folder_of(name, storage_path, trainable, clock)
+    exists = check_folder(folder, resume)
     cells = settings.cells
     n_trials = settings.n_trials
     rules = Rules(
@@ -175,7 +165,7 @@ def run(
         resources=request,
         total=total,
         timeout_s=time_budget_s,
-        name=_label(trainable),
+        name=label_of(trainable),
         counts_earlier=exists,
     )
     listeners = for_run(
@@ -188,7 +178,7 @@ def run(
     )
     settings.check(points)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with locked(folder):
         study = build_study(
             settings.space,
             metric=settings.metric,
@@ -204,13 +194,12 @@ def run(
             clock=study_clock,
             has_metric=settings.metric is not None,
         )
-        if not exists:
+        study.adopt()
+        if not study.optuna.get_trials(deepcopy=False):
             for point in points:
                 study.enqueue_trial(point)
-        else:
-            study.adopt()
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
-        _describe(folder, study, settings, num_samples, trainable, clock, deterministic)
+        describe(folder, study, settings, num_samples, trainable, clock, deterministic)
         loop = Loop(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
         try:
@@ -226,180 +215,12 @@ def run(
     return analysis
 
 
-class _Settings:
-    """What to optimise and how, from the arguments of ``run`` and of the objects given to it."""
-
-    def __init__(
-        self,
-        trainable: Any,
-        config: Mapping[str, Any] | None,
-        metric: str | None,
-        mode: str | None,
-        num_samples: int,
-        search_alg: Any,
-        scheduler: Any,
-        seed: int | None,
-    ) -> None:
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < -1 or num_samples == 0:
-            raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
-        searcher = search_alg if hasattr(search_alg, "to_sampler") else None
-        self.seed = searcher.own_seed if searcher is not None and seed is None else seed
-        self.space = Space(config or {} if searcher is None else searcher.space_with(config))
-        self.metric = _agreed("metric", metric, search_alg, scheduler)
-        self.mode = _agreed("mode", mode, search_alg, scheduler)
-        if self.mode not in (None, "min", "max"):
-            raise InvalidArgument(f"mode={self.mode!r} must be 'min' or 'max'")
-        if self.metric is not None and self.mode is None:
-            raise InvalidArgument(f"metric={self.metric!r} needs a mode: pass mode='min' or mode='max'")
-        self.cells = self.space.grid_cells()
-        self.n_trials = None if num_samples == -1 else num_samples * len(self.cells)
-        convert = getattr(scheduler, "to_pruner", None)
-        self.pruner = scheduler if convert is None else convert(num_samples=self.n_trials)
-        if self.n_trials is not None and getattr(self.pruner, "population_size", self.n_trials) is None:
-            self.pruner.population_size = self.n_trials
-        self.time_attr = str(getattr(scheduler, "time_attr", None) or "training_iteration")
-        self.sampler = search_alg if searcher is None else searcher.to_sampler(space=self.space, seed=self.seed)
-        if self.metric is None and self.pruner is not None:
-            raise InvalidArgument("a scheduler needs to know what to compare; pass metric= and mode=")
-        if self.sampler is None and (self.space.has_grid or self.metric is None):
-            self.sampler = "random"
-        elif self.space.has_grid and not _is_random(self.sampler):
-            raise InvalidArgument(
-                f"search_alg={search_alg!r} cannot be combined with grid_search, which fixes values itself; use "
-                f"tune.choice for {', '.join(self.space.grids)}, or leave search_alg out"
-            )
-        elif self.metric is None and not _is_random(self.sampler):
-            raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
-
-    def check(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Finds what a study would refuse, before anything is created."""
-        make_sampler(self.sampler, space=self.space, seed=self.seed)
-        pruner_from(self.pruner)
-        for point in points:
-            self.space.to_params(point)
-
-
-def _is_random(sampler: Any) -> bool:
-    return sampler == "random" or type(sampler).__name__ == "RandomSampler"
-
-
-def _agreed(name: str, given: str | None, *holders: Any) -> str | None:
-    """Metric or mode, which may stand in the run, or in its searcher and scheduler."""
-    places = [("tune.run", given)] + [(type(holder).__name__, getattr(holder, name, None)) for holder in holders]
-    stated = [(place, value) for place, value in places if isinstance(value, str)]
-    if len(stated) > 1 and (given is not None or len({value for _, value in stated}) > 1):
-        raise InvalidArgument(
-            f"{name} is given twice, in {' and in '.join(f'{place} ({value!r})' for place, value in stated)}; leave it "
-            f"in one place"
-        )
-    return stated[0][1] if stated else None
-
-
-def _either(name: str, given: Any, attribute: str, holder: Any) -> Any:
-    """What may stand in the run or in its searcher."""
-    own = getattr(holder, attribute, None) or None
-    if given is not None and own is not None:
-        raise InvalidArgument(
-            f"{name}={given!r} of tune.run and {attribute}={own!r} of {type(holder).__name__} say the same thing; "
-            f"leave one of them out"
-        )
-    return own if given is None else given
-
-
 def _resources_of(trainable: Any, given: Any) -> Any:
     if given is not None:
         return given
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
         return trainable.default_resource_request({})
     return getattr(trainable, "tuneflow_resources", None)
-
-
-def _label(trainable: Any) -> str:
-    return str(getattr(trainable, "__name__", type(trainable).__name__)).strip("<>")
-
-
-def _folder(name: str | None, storage_path: Any, trainable: Any, clock: Clock) -> Path:
-    if name is None:
-        moment = datetime.fromtimestamp(clock.time(), tz=timezone.utc).astimezone()
-        label = _label(trainable)
-        name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}"
-        root = Path("tuneflow_results" if storage_path is None else storage_path).expanduser()
-        counter = 1
-        while (root / name).exists():
-            counter += 1
-            name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}_{counter}"
-    elif not name or name in (".", "..") or "/" in name or "\0" in name:
-        raise InvalidArgument(f"name={name!r} must be a folder name without '/'")
-    return (Path("tuneflow_results" if storage_path is None else storage_path).expanduser() / name).resolve()
-
-
-def _check_folder(folder: Path, resume: bool | str) -> bool:
-    """Whether the experiment exists and is to go on."""
-    if resume not in (False, True, "auto", "errored"):
-        raise InvalidArgument(f"resume={resume!r} must be False, True, 'auto' or 'errored'")
-    exists = (folder / "study.log").exists()
-    if resume is False and folder.exists() and any(folder.iterdir()):
-        raise ExperimentExists(
-            f"the folder {folder} exists; pass resume=True to go on with that experiment, or another name"
-        )
-    if resume in (True, "errored") and not exists:
-        raise ExperimentNotFound(
-            f"there is no experiment to resume in {folder}; check name and storage_path, or pass resume='auto' to "
-            f"start it if it does not exist"
-        )
-    return exists
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One driver per experiment folder at a time; the lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with open(folder / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ExperimentExists(
-                f"another process runs the experiment in {folder}; wait for it, end it, or use another name"
-            ) from None
-        yield
-
-
-def _describe(
-    folder: Path,
-    study: Study,
-    settings: _Settings,
-    num_samples: int,
-    trainable: Any,
-    clock: Clock,
-    is_deterministic: bool,
-) -> None:
-    """Writes ``experiment.json``: what was asked for. Paths in it are relative, so that the folder can move."""
-    target = folder / "experiment.json"
-    if target.exists():
-        return
-    text = json.dumps(
-        {
-            "version": _FORMAT,
-            "name": folder.name,
-            "metric": settings.metric,
-            "mode": settings.mode,
-            "num_samples": num_samples,
-            "n_cells": len(settings.cells),
-            "seed": study.seed,
-            "deterministic": is_deterministic,
-            "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
-            "space": plain({key: repr(value) for key, value in settings.space.definition.items()}),
-            "created": clock.time(),
-        },
-        indent=1,
-    )
-    draft = folder / ".experiment.json"
-    draft.write_text(text)
-    draft.replace(target)
 
 
 def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> None:
@@ -439,8 +260,6 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _warn_about_unseen(rules: Rules) -> None:
-    import warnings
-
     unseen = unseen_keys(rules.stopper)
     if unseen:
         warnings.warn(

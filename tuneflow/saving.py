@@ -7,17 +7,33 @@ from typing import Any
 
 from tuneflow.checkpoint import Checkpoint, Deferred, Keeper, Reason, SaveRhythm, is_folder_like, stage
 from tuneflow.clock import Clock
+from tuneflow.errors import CheckpointMissing
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.pruners.base import Continue, Decision, Exploit, Pause
 from tuneflow.trial import Trial
 
-__all__ = ["Saving", "is_needed"]
+__all__ = ["Saving", "is_needed", "refuse_without_checkpoint"]
 
 
 def is_needed(decision: Decision) -> bool:
     """Whether a decision asks for the checkpoint of the report that it answers."""
     return isinstance(decision, Pause) or (isinstance(decision, Continue) and decision.save)
+
+
+def refuse_without_checkpoint(decision: Decision, number: int, pruner: str) -> None:
+    """For a pruner that is meaningless without checkpoints: a report that should have brought one is refused.
+
+    Raises:
+        CheckpointMissing: the decision needs the checkpoint.
+    """
+    if is_needed(decision):
+        raise CheckpointMissing(
+            f"trial {number} reported without a checkpoint, but {pruner} loads trials from each other's: pass one with "
+            f"every report, tune.report(metrics, checkpoint=save) with a function save(folder), or in a loop of your "
+            f"own trial.report(value, step, checkpoint=state); a Trainable class overrides save_checkpoint and "
+            f"load_checkpoint"
+        )
 
 
 class Saving:

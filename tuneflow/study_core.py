@@ -21,14 +21,14 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import CheckpointMissing, InvalidArgument, TuneflowWarning, UsageError
+from tuneflow.errors import InvalidArgument, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.samplers.seeding import derive
 from tuneflow.sampling import Sampling
-from tuneflow.saving import Saving, is_needed
+from tuneflow.saving import Saving, refuse_without_checkpoint
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode, is_paused
@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["StudyCore"]
 
 _RUNNING = TrialState.RUNNING
-_NO_CHECKPOINT = (
-    "trial {0} reported without a checkpoint, but {1} loads trials from each other's: pass one with every report, "
-    "tune.report(metrics, checkpoint=save) with a function save(folder), or in a loop of your own "
-    "trial.report(value, step, checkpoint=state); a Trainable class overrides save_checkpoint and load_checkpoint"
-)
 
 
 class StudyCore(StudyViews):
@@ -247,8 +242,8 @@ class StudyCore(StudyViews):
         if self._verdicts is not None and value is not None:
             decision = self._verdicts.report(trial.number, step, value, checkpoint is not None)
             if decision is not CONTINUE:
-                if checkpoint is None and self.needs_checkpoints and is_needed(decision):
-                    raise CheckpointMissing(_NO_CHECKPOINT.format(trial.number, type(self._verdicts.pruner).__name__))
+                if checkpoint is None and self.needs_checkpoints:
+                    refuse_without_checkpoint(decision, trial.number, type(self._verdicts.pruner).__name__)
                 self._store(trial, step, decision)
         trial.decision = decision
         if checkpoint is not None:

@@ -89,7 +89,7 @@ def test_it_is_light_to_import() -> None:
     ],
 )
 def test_what_needs_nothing_but_optuna(searcher: Searcher, sampler: type) -> None:
-    assert type(searcher.to_sampler(space=Space(SPACE), seed=3)) is sampler
+    assert isinstance(searcher.to_sampler(space=Space(SPACE), seed=3), sampler)
 
 
 def test_a_sampler_of_ones_own_is_taken_as_it_is() -> None:

@@ -22,6 +22,7 @@ from tuneflow.errors import (
     TuneflowError,
 )
 from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
+from tuneflow.runner.assigning import assignment_for
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.failures import Attempts, failed_error, lost_error
 from tuneflow.runner.ordering import LogicalOrder, Order
@@ -32,7 +33,6 @@ from tuneflow.saving import is_needed
 from tuneflow.study import Study
 from tuneflow.trainable.messages import (
     Answer,
-    Assignment,
     Event,
     Failed,
     Finished,
@@ -238,27 +238,7 @@ class Loop:
         self._runs[trial.number] = _Run(trial, None if limit is None else self._clock.monotonic() + limit)
         self._order.enter(trial.number)
         trial.resources = rules.request.as_dict()
-        self.executor.start(
-            Assignment(
-                trial=trial.number,
-                attempt=trial.attempt,
-                trainable=self._trainable,
-                trainable_key=self._key,
-                config=trial.config,
-                params=self.study.params_of(trial) if self._kind == "trial" else {},
-                user_attrs=trial.user_attrs if self._kind == "trial" else {},
-                checkpoint=trial.checkpoint,
-                start_step=trial.start_step,
-                seed=trial.seed,
-                folder=self.study.folders.name_of(trial.number),
-                cpu=rules.request.cpu,
-                gpu=rules.request.gpu,
-                device=trial.device,
-                time_total_s=trial.time_total_s,
-                name=rules.name,
-                is_persistent=not self.study.folders.is_temporary,
-            )
-        )
+        self.executor.start(assignment_for(self.study, trial, rules, self._trainable, self._key, self._kind))
 
     # Events
 

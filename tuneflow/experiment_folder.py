@@ -1,0 +1,110 @@
+"""The folder of an experiment: its name, its lock, and what it says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tuneflow.clock import Clock
+from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgument
+from tuneflow.plain import plain
+from tuneflow.settings import Settings
+from tuneflow.study import Study
+
+__all__ = ["check_folder", "describe", "folder_of", "label_of", "locked"]
+
+_FORMAT = 1
+
+
+def label_of(trainable: Any) -> str:
+    """What a trainable is called in names of folders and rows."""
+    return str(getattr(trainable, "__name__", type(trainable).__name__)).strip("<>")
+
+
+def folder_of(name: str | None, storage_path: Any, trainable: Any, clock: Clock) -> Path:
+    """The absolute path of an experiment's folder; a name that is free is made up where none is given."""
+    if name is None:
+        moment = datetime.fromtimestamp(clock.time(), tz=timezone.utc).astimezone()
+        label = label_of(trainable)
+        name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}"
+        root = Path("tuneflow_results" if storage_path is None else storage_path).expanduser()
+        counter = 1
+        while (root / name).exists():
+            counter += 1
+            name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}_{counter}"
+    elif not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise InvalidArgument(f"name={name!r} must be a folder name without '/'")
+    return (Path("tuneflow_results" if storage_path is None else storage_path).expanduser() / name).resolve()
+
+
+def check_folder(folder: Path, resume: bool | str) -> bool:
+    """Whether the experiment exists and is to go on."""
+    if resume not in (False, True, "auto", "errored"):
+        raise InvalidArgument(f"resume={resume!r} must be False, True, 'auto' or 'errored'")
+    exists = (folder / "study.log").exists()
+    if resume is False and folder.exists() and any(folder.iterdir()):
+        raise ExperimentExists(
+            f"the folder {folder} exists; pass resume=True to go on with that experiment, or another name"
+        )
+    if resume in (True, "errored") and not exists:
+        raise ExperimentNotFound(
+            f"there is no experiment to resume in {folder}; check name and storage_path, or pass resume='auto' to "
+            f"start it if it does not exist"
+        )
+    return exists
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One driver per experiment folder at a time; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ExperimentExists(
+                f"another process runs the experiment in {folder}; wait for it, end it, or use another name"
+            ) from None
+        yield
+
+
+def describe(
+    folder: Path,
+    study: Study,
+    settings: Settings,
+    num_samples: int,
+    trainable: Any,
+    clock: Clock,
+    is_deterministic: bool,
+) -> None:
+    """Writes ``experiment.json``: what was asked for. Paths in it are relative, so that the folder can move."""
+    target = folder / "experiment.json"
+    if target.exists():
+        return
+    text = json.dumps(
+        {
+            "version": _FORMAT,
+            "name": folder.name,
+            "metric": settings.metric,
+            "mode": settings.mode,
+            "num_samples": num_samples,
+            "n_cells": len(settings.cells),
+            "seed": study.seed,
+            "deterministic": is_deterministic,
+            "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
+            "space": plain({key: repr(value) for key, value in settings.space.definition.items()}),
+            "created": clock.time(),
+        },
+        indent=1,
+    )
+    draft = folder / ".experiment.json"
+    draft.write_text(text)
+    draft.replace(target)
