@@ -22,7 +22,7 @@ SPACE = {
     "optimizer": tune.choice(["sgd", "adam"]),
     "momentum": tune.uniform(0.5, 0.99),
     "batch_size": tune.choice([32, 64, 128]),
-    "channels": tune.choice([8, 16, 32]),
+    "channels": tune.choice([4, 8, 16]),
     "hidden": tune.qrandint(16, 128, 16),
     "dropout": tune.uniform(0.0, 0.6),
 }
