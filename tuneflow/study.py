@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from optuna.trial import TrialState
 
@@ -36,6 +36,16 @@ class Study(StudyCore):
 
     is_stopped = False
     """Whether ``stop`` was called since the last ``optimize`` began."""
+
+    @overload
+    def ask(
+        self, fixed_distributions: Mapping[str, BaseDistribution] | None = None, *, new: Literal[True] = True
+    ) -> Trial: ...
+
+    @overload
+    def ask(
+        self, fixed_distributions: Mapping[str, BaseDistribution] | None = None, *, new: bool = True
+    ) -> Trial | None: ...
 
     def ask(
         self, fixed_distributions: Mapping[str, BaseDistribution] | None = None, *, new: bool = True

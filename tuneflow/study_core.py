@@ -211,7 +211,8 @@ class StudyCore(StudyViews):
         """Where the trial starts: at its last checkpoint, repeating the recorded steps past it, or at zero."""
         step = self.saving.start_of(trial.number)
         is_behind = trial.last_step is not None and step < trial.last_step
-        trial.enter(step=step, checkpoint=None, restart_from=trial.last_step if is_behind else None)
+        checkpoint = self.saving.keeper.hand_out(trial.number)
+        trial.enter(step=step, checkpoint=checkpoint, restart_from=trial.last_step if is_behind else None)
 
     # Reports
 
@@ -444,7 +445,3 @@ class StudyCore(StudyViews):
     def seed_of(self, trial: Trial) -> int:
         """The trial's own seed, in [0, 2**32)."""
         return derive(self.seed, trial.number, 1)
-
-    def compute_checkpoint(self, trial: Trial) -> Any:
-        """What ``trial.checkpoint`` hands out when it is first asked for."""
-        return None if trial.start_step == 0 else self.saving.keeper.hand_out(trial.number)

@@ -30,8 +30,6 @@ class Owner(Protocol):
 
     def seed_of(self, trial: Trial) -> int: ...
 
-    def compute_checkpoint(self, trial: Trial) -> Any: ...
-
 
 def should_prune(decision: Decision | None) -> bool:
     """Optuna's question, answered from a decision: a pause, or a stop before the full budget."""
@@ -140,8 +138,6 @@ class Trial:
     @property
     def checkpoint(self) -> Any:
         """What to resume from: None, a ``Checkpoint``, or a copy of the object that was reported."""
-        if self._checkpoint is None:
-            self._checkpoint = self._owner.compute_checkpoint(self)
         return self._checkpoint
 
     @property

@@ -224,3 +224,29 @@ def test_paused_trials_do_not_hold_up_new_ones() -> None:
             if trial.start_step == 0:
                 trial.report(0.5, 1, {})
     assert len(set(numbers)) > 20
+
+
+def test_a_checkpoint_of_step_zero_is_resumed_from() -> None:
+    study = tune.create_study(SPACE, pruner=Pausing(), seed=0)
+    trial = study.ask()
+    assert trial.report(0.5, 0, checkpoint={"step": 0}) == Pause()
+    resumed = study.ask(new=False)
+    assert resumed is trial
+    assert resumed.start_step == 0
+    assert resumed.checkpoint == {"step": 0}
+
+
+class Pausing(Pruner):
+    """Pauses each trial once, at its first report."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+
+    def on_report(self, trial, step, value, checkpoint, decided=None):  # type: ignore[no-untyped-def]
+        if step == 0:
+            self.waiting.append(trial)
+            return Pause()
+        return Continue()
+
+    def next_resume(self, more: bool = True) -> int | None:
+        return self.waiting.pop() if self.waiting else None

@@ -23,7 +23,7 @@ class WorkerProcess:
     Attributes:
         connection: the driver's end of the pipe.
         pid: the process id, also that of its process group.
-        loaded: key of the trainable it holds.
+        loaded: digest of the trainable it holds.
         environment: what its devices and thread counts were set to; such a worker serves no other.
     """
 

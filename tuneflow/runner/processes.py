@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import selectors
@@ -54,7 +55,7 @@ class ProcessExecutor(Executor):
         self._total = total or machine()
         self._pool = pool or shared_pool()
         self._default_kind = default_kind
-        self._blobs: dict[str, bytes] = {}
+        self._blobs: dict[str, tuple[str, bytes]] = {}
         self._seats: dict[int, _Seat] = {}
         self._by_descriptor: dict[int, _Seat] = {}
         self._selector = selectors.DefaultSelector()
@@ -63,23 +64,25 @@ class ProcessExecutor(Executor):
         self._updated: set[int] = set()
 
     def prepare(self, trainable: Any, key: str) -> None:
-        self._blobs[key] = pack(trainable)
+        blob = pack(trainable)
+        # Workers outlive runs: what they hold is known by its content, never by a name that is used again.
+        self._blobs[key] = hashlib.blake2b(blob, digest_size=16).hexdigest(), blob
 
     def start(self, assignment: Assignment) -> None:
         worker = self._pool.take(())
         if worker.pid not in self._updated:
             self._updated.add(worker.pid)
             worker.update()
-        key = assignment.trainable_key
-        if worker.loaded != key:
-            worker.send(("trainable", (key, self._blobs[key])))
-            worker.loaded = key
+        digest, blob = self._blobs[assignment.trainable_key]
+        if worker.loaded != digest:
+            worker.send(("trainable", (digest, blob)))
+            worker.loaded = digest
         seat = _Seat(worker, assignment)
         self._seats[assignment.trial] = seat
         self._by_descriptor[worker.connection.fileno()] = seat
         self._selector.register(worker.connection.fileno(), selectors.EVENT_READ, seat)
         self._free = self._free.minus(Resources(cpu=assignment.cpu, gpu=assignment.gpu))
-        sent = replace(assignment, trainable=None)
+        sent = replace(assignment, trainable=None, trainable_key=digest)
         worker.send(("run", (sent, self._default_kind)))
 
     def poll(self, timeout_s: float | None) -> list[Event]:
