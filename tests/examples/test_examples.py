@@ -48,6 +48,20 @@ def test_optuna_objective():
     assert float(re.search(r"their loss: ([\d.]+)", out)[1]) < 1
 
 
+@pytest.mark.slow
+def test_ask_tell_pbt():
+    out = run("ask_tell_pbt.py")
+    members = re.findall(r"^member (\d): loss ([\d.]+), copied (.+)$", out, re.MULTILINE)
+    assert sorted(number for number, _, _ in members) == ["0", "1", "2", "3"]
+    losses = [loss for _, loss, _ in members]
+    assert len(set(losses)) == 4, "each has trained with its own configuration and is told with its own value"
+    assert min(losses, key=float) == re.search(r"its loss: ([\d.]+)", out)[1]
+    assert float(min(losses, key=float)) < 0.5
+    copies = [(int(number), int(donor)) for number, _, told in members for donor in re.findall(r"(\d) at \d", told)]
+    assert copies
+    assert all(member != donor for member, donor in copies)
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 90
