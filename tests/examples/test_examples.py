@@ -62,6 +62,17 @@ def test_ask_tell_pbt():
     assert all(member != donor for member, donor in copies)
 
 
+@pytest.mark.slow
+def test_asha_promotion():
+    out = run("asha_promotion.py")
+    resumed = re.findall(r"^trial +(\d): resumed after epoch ([\d, ]+)$", out, re.MULTILINE)
+    assert resumed
+    assert {epochs for _, epochs in resumed} == {"1"}, "the rungs are at 1 and, the end, at 3"
+    n_epochs, n_all = map(int, re.search(r"epochs: (\d+) of the (\d+)", out).groups())
+    assert (n_epochs, n_all) == (6 + 2 * len(resumed), 18)
+    assert float(re.search(r"its loss: ([\d.]+)", out)[1]) < 1
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 90
