@@ -53,6 +53,8 @@ def train(config):
 
 
 class Resumed(Callback):
+    """Notes from which step each trial was resumed."""
+
     def __init__(self):
         self.steps = {}
 
