@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -71,6 +72,21 @@ def test_asha_promotion():
     n_epochs, n_all = map(int, re.search(r"epochs: (\d+) of the (\d+)", out).groups())
     assert (n_epochs, n_all) == (6 + 2 * len(resumed), 18)
     assert float(re.search(r"its loss: ([\d.]+)", out)[1]) < 1
+
+
+@pytest.mark.slow
+def test_pbt_digits():
+    losses = [float(loss) for loss in re.findall(r": loss ([\d.]+),", run("pbt_digits.py"))]
+    assert len(losses) == 2
+    assert losses[1] < losses[0], "the population beats its best member left alone"
+    runs = []
+    for folder in sorted(Path("tuneflow_results").iterdir()):
+        files = sorted(folder.glob("*/result.json"))
+        runs.append([[json.loads(line)["loss"] for line in file.read_text().splitlines()] for file in files])
+    fixed, population = runs
+    assert [len(curve) for curve in fixed + population] == [8] * 8
+    assert [curve[:2] for curve in fixed] == [curve[:2] for curve in population], "the same until the first exploit"
+    assert fixed != population
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
