@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -46,6 +47,46 @@ def test_optuna_objective():
     out = run("optuna_objective.py")
     assert len(re.findall(r"\b(?:COMPLETE|PRUNED)\b", out)) == 4
     assert float(re.search(r"their loss: ([\d.]+)", out)[1]) < 1
+
+
+@pytest.mark.slow
+def test_ask_tell_pbt():
+    out = run("ask_tell_pbt.py")
+    members = re.findall(r"^member (\d): loss ([\d.]+), copied (.+)$", out, re.MULTILINE)
+    assert sorted(number for number, _, _ in members) == ["0", "1", "2", "3"]
+    losses = [loss for _, loss, _ in members]
+    assert len(set(losses)) == 4, "each has trained with its own configuration and is told with its own value"
+    assert min(losses, key=float) == re.search(r"its loss: ([\d.]+)", out)[1]
+    assert float(min(losses, key=float)) < 0.5
+    copies = [(int(number), int(donor)) for number, _, told in members for donor in re.findall(r"(\d) at \d", told)]
+    assert copies
+    assert all(member != donor for member, donor in copies)
+
+
+@pytest.mark.slow
+def test_asha_promotion():
+    out = run("asha_promotion.py")
+    resumed = re.findall(r"^trial +(\d): resumed after epoch ([\d, ]+)$", out, re.MULTILINE)
+    assert resumed
+    assert {epochs for _, epochs in resumed} == {"1"}, "the rungs are at 1 and, the end, at 3"
+    n_epochs, n_all = map(int, re.search(r"epochs: (\d+) of the (\d+)", out).groups())
+    assert (n_epochs, n_all) == (6 + 2 * len(resumed), 18)
+    assert float(re.search(r"its loss: ([\d.]+)", out)[1]) < 1
+
+
+@pytest.mark.slow
+def test_pbt_digits():
+    losses = [float(loss) for loss in re.findall(r": loss ([\d.]+),", run("pbt_digits.py"))]
+    assert len(losses) == 2
+    assert losses[1] < losses[0], "the population beats its best member left alone"
+    runs = []
+    for folder in sorted(Path("tuneflow_results").iterdir()):
+        files = sorted(folder.glob("*/result.json"))
+        runs.append([[json.loads(line)["loss"] for line in file.read_text().splitlines()] for file in files])
+    fixed, population = runs
+    assert [len(curve) for curve in fixed + population] == [8] * 8
+    assert [curve[:2] for curve in fixed] == [curve[:2] for curve in population], "the same until the first exploit"
+    assert fixed != population
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
