@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from tuneflow.samplers.random import RandomSampler
@@ -95,7 +96,8 @@ class Sampling:
         storage, study = self._view.inner, self._study
         study._thread_local.cached_all_trials = None
         try:
-            study.sampler.after_trial(study, storage.get_trial(storage_id), state, values)
+            if type(study.sampler).after_trial is not BaseSampler.after_trial:
+                study.sampler.after_trial(study, storage.get_trial(storage_id), state, values)
         finally:
             storage.set_trial_state_values(storage_id, state, values)
         if number in self._once_paused:

@@ -133,9 +133,8 @@ def test_a_pause_saves_first_and_a_resume_loads():
     (event,) = executor.poll(None)
     assert event.checkpoint == Deferred()
     executor.reply(0, Answer(PAUSE, save=True))
-    assert executor.poll(None) == [Saved(0, 1, 1, 1, 1, "needed")]
+    assert executor.poll(None) == [Saved(0, 1, 1, 1, 1, "needed"), Finished(0, 1, None, False, "config")]
     assert executor.clock.monotonic() == 3.5
-    assert isinstance(executor.poll(None)[0], Finished)
     executor.start(Assignment(trial=0, checkpoint=1, start_step=1, time_total_s=3.0))
     seen = drain(executor)
     assert reports(seen) == [(3.5 + 2.0 + 0.5 + 1.0, 0, 2), (8.0, 0, 3)]
@@ -331,7 +330,7 @@ def test_each_stay_has_its_own_luck():
         executor.poll(None)
         durations.append(executor.clock.monotonic() - began)
         executor.reply(0, Answer(PAUSE, save=True))
-        assert [type(executor.poll(None)[0]) for _ in range(2)] == [Saved, Finished]
+        assert [type(event) for event in executor.poll(None)] == [Saved, Finished]
         executor.start(Assignment(trial=0, checkpoint=step + 1, start_step=step + 1))
     assert len({round(duration, 9) for duration in durations}) == 5
 

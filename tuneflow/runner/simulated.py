@@ -194,6 +194,8 @@ class SimulatedExecutor(Executor):
     def poll(self, timeout_s: float | None) -> list[Event]:
         """The next event, if it lies within ``timeout_s`` of virtual time; the clock is then at its moment.
 
+        A trial that leaves once its checkpoint is saved says both at once.
+
         Raises:
             UsageError: without a limit, where nothing can ever happen: no trial runs but those that wait for a reply.
         """
@@ -204,9 +206,9 @@ class SimulatedExecutor(Executor):
             if job.next is Next.GONE:
                 continue
             clock.set(at_s)
-            event = self._report(job, at_s) if job.next is Next.STEP else self._happen(job, at_s)
-            if event is not None:
-                return [event]
+            events = [self._report(job, at_s)] if job.next is Next.STEP else self._happen(job, at_s)
+            if events:
+                return events
         if timeout_s is None:
             raise UsageError("nothing can happen any more, and poll(None) would wait for ever: reply, or start a trial")
         clock.set(limit_s)
@@ -247,22 +249,30 @@ class SimulatedExecutor(Executor):
 
     # What happens
 
-    def _happen(self, job: Job, now_s: float) -> Event | None:
+    def _happen(self, job: Job, now_s: float) -> list[Event]:
         kind = job.next
+        if kind is Next.DEATH:
+            return self._die(job.worker)
         if kind is Next.SAVE:
             reason: Reason = "kept" if job.keep else "needed"
             saved = Saved(job.trial, job.attempt, job.step, job.step, job.step, reason)
+            if job.decision.should_stop:
+                return [saved, self._leave(job, isinstance(job.decision, Pause))]
             job.from_step, job.from_s = job.step, now_s
             self._follow(job, job.decision, now_s)
-            return saved
-        if kind is Next.DEATH:
-            return self._die(job.worker)
-        self._vacate(job)
+            return [saved]
         if kind is Next.END:
-            return Finished(job.trial, job.attempt, None, False, "config")
+            return [self._leave(job, job.is_paused)]
+        self._vacate(job)
         if kind is Next.FAIL:
-            return _failed(job)
-        return Lost(job.trial, job.attempt, f"the job was dropped at {now_s:g}", "", False)
+            return [_failed(job)]
+        return [Lost(job.trial, job.attempt, f"the job was dropped at {now_s:g}", "", False)]
+
+    def _leave(self, job: Job, is_paused: bool) -> Finished:
+        self._vacate(job)
+        if is_paused:  # a trial that ended needs no count, and a retry has an attempt of its own
+            self._stays[job.trial] = self._stays.get(job.trial, 0) + 1
+        return Finished(job.trial, job.attempt, None, False, "config")
 
     def _report(self, job: Job, now_s: float) -> Event:
         step = job.step = job.due
@@ -289,14 +299,14 @@ class SimulatedExecutor(Executor):
             job.worker,
         )
 
-    def _die(self, worker: int) -> Event | None:
+    def _die(self, worker: int) -> list[Event]:
         if self._n_alive == 1:
-            return None
+            return []
         self._n_alive -= 1
-        lost = None
+        lost: list[Event] = []
         for job in self._jobs.values():
             if job.worker == worker:
-                lost = Lost(job.trial, job.attempt, f"worker {worker} died", "", False)
+                lost.append(Lost(job.trial, job.attempt, f"worker {worker} died", "", False))
                 self._vacate(job)
                 break
         self._idle.remove(worker)
@@ -352,8 +362,6 @@ class SimulatedExecutor(Executor):
         job.next = Next.GONE
         del self._jobs[job.trial]
         heappush(self._idle, job.worker)
-        if job.is_paused:  # a trial that ended needs no count, and a retry has an attempt of its own
-            self._stays[job.trial] = self._stays.get(job.trial, 0) + 1
 
 
 def from_name(*, total: Resources | None, default_kind: Any) -> SimulatedExecutor:  # noqa: ARG001
