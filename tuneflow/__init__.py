@@ -32,7 +32,10 @@ _WHERE = {
         "tuneflow.space",
     ),
     **dict.fromkeys(("create_study", "load_study"), "tuneflow.creation"),
-    **dict.fromkeys(("Trainable", "get_checkpoint", "get_trial", "report"), "tuneflow.trainable"),
+    **dict.fromkeys(
+        ("Trainable", "get_checkpoint", "get_trial", "report", "with_parameters", "with_resources"),
+        "tuneflow.trainable",
+    ),
     **dict.fromkeys(("Executor", "Resources", "SimulatedExecutor", "shutdown_workers"), "tuneflow.runner"),
     "Callback": "tuneflow.callbacks",
     "Checkpoint": "tuneflow.checkpoint",
@@ -124,4 +127,6 @@ if TYPE_CHECKING:
     from tuneflow.trainable import get_checkpoint as get_checkpoint
     from tuneflow.trainable import get_trial as get_trial
     from tuneflow.trainable import report as report
+    from tuneflow.trainable import with_parameters as with_parameters
+    from tuneflow.trainable import with_resources as with_resources
     from tuneflow.trial import Trial as Trial

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import InvalidArgument, TuneflowWarning, UsageError
+from tuneflow.errors import InvalidArgument, TrialFailed, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
@@ -345,6 +345,7 @@ class StudyCore(StudyViews):
                 state = None  # let the judge say what is wrong
         outcome = judge(values, state, last_value=trial.last_value, n_objectives=self._n_objectives)
         if outcome.problem:
+            trial.error = TrialFailed(f"trial {trial.number}: {outcome.problem}", trial=trial.number)
             warnings.warn(TuneflowWarning(f"trial {trial.number} is marked failed: {outcome.problem}"), stacklevel=3)
         return self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
 

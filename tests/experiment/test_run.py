@@ -208,6 +208,36 @@ def test_errored_trials_are_tried_again() -> None:
     assert [trial.config for trial in analysis.trials[4:]] == [trial.config for trial in analysis.trials[1:3]]
 
 
+def test_a_trial_that_ends_on_nan_is_a_failed_trial() -> None:
+    def nan(config: dict[str, Any]) -> None:
+        tune.report(loss=float("nan"))
+
+    with pytest.warns(TuneflowWarning, match="NaN"), pytest.raises(TrialsFailed, match="trial 0: the value is NaN"):
+        run(nan, num_samples=1)
+
+
+class Reader(tune.Trainable):
+    def setup(self, config: dict[str, Any], data: list[int]) -> None:  # type: ignore[override]
+        self.data = data
+
+    def step(self) -> dict[str, Any]:
+        return {"loss": sum(self.data) + self.config["x"], "done": True}
+
+
+def test_parameters_and_resources_can_be_bound() -> None:
+    def reads(config: dict[str, Any], data: list[int]) -> None:
+        tune.report(loss=sum(data) + config["x"], cpu=tune.get_trial().resources["cpu"])
+
+    bound = tune.with_resources(tune.with_parameters(reads, data=[1, 2, 3]), {"cpu": 2})
+    analysis = run(bound, num_samples=2)
+    assert all(6 <= trial.last_result["loss"] < 7 and trial.last_result["cpu"] == 2 for trial in analysis.trials)
+    assert all(set(trial.config) == {"x", "deep"} for trial in analysis.trials)
+    classes = tune.with_resources(tune.with_parameters(Reader, data=[4]), {"cpu": 2})
+    assert all(4 <= trial.last_result["loss"] < 5 for trial in run(classes, name="c", num_samples=2).trials)
+    with pytest.raises(InvalidArgument, match="at least one"):
+        tune.with_parameters(reads)
+
+
 def test_fail_fast_ends_the_run() -> None:
     with pytest.raises(TrialsFailed) as caught:
         run(fails, num_samples=50, fail_fast=True, max_concurrent_trials=1)

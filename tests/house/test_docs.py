@@ -18,7 +18,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if page.exists()]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# Those with tests of their own, which look at what they print, are run there.
+TESTED = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "tests" / "examples").glob("test_*.py"))
+EXAMPLES = [page for page in sorted((ROOT / "examples").glob("*.py")) if page.stem not in TESTED]
 OPENING = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<language>[\w+-]*)")
 REMARK = re.compile(r"^(<!--|#) (?P<kind>not run|needs): (?P<what>.+?)( -->)?$")
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")

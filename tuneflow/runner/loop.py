@@ -334,6 +334,8 @@ class Loop:
                 self.study.finish(trial, TrialState.PRUNED)
             else:
                 self._finish_with(trial, event)
+            if trial.state is TrialState.FAIL and trial.error is not None:
+                self.errors[trial.number] = trial.error  # what it told is no value
         except MetricMissing as error:
             self._give_up(trial, error)
             if not self._has_seen_metric:

@@ -1,0 +1,81 @@
+"""Giving a trainable more than its configuration."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.trainable.class_api import Trainable
+
+__all__ = ["with_parameters", "with_resources"]
+
+
+def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
+    """A trainable that gets ``parameters`` besides its configuration: data sets, tokenizers, whatever is large.
+
+    They are sent to each worker process once, however many trials it serves, and are no hyperparameters: they appear
+    in no file and no table.
+
+    Args:
+        trainable: ``train(config, data)``, ``objective(trial, data)``, or a ``Trainable`` whose
+            ``setup(self, config, data)`` takes them.
+        parameters: by the names of the arguments.
+
+    Raises:
+        InvalidArgument: no parameters.
+        InvalidArgumentType: it can be called with none.
+
+    Example:
+        >>> def train(config, data):
+        ...     return {"loss": len(data) * config["x"]}
+        >>> with_parameters(train, data=[1, 2])({"x": 3})
+        {'loss': 6}
+    """
+    if not parameters:
+        raise InvalidArgument("with_parameters needs at least one parameter: with_parameters(train, data=data)")
+    if isinstance(trainable, type) and issubclass(trainable, Trainable):
+        unbound: Any = trainable.setup
+
+        def setup(self: Any, config: dict[str, Any]) -> None:
+            unbound(self, config, **parameters)
+
+        return type(trainable.__name__, (trainable,), {"setup": setup, "__module__": trainable.__module__})
+    if not callable(trainable):
+        raise InvalidArgumentType(f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable")
+    partial = functools.partial(trainable, **parameters)
+    if hasattr(trainable, "__name__"):
+        functools.update_wrapper(partial, trainable)
+        del partial.__wrapped__  # type: ignore[attr-defined]  # its signature lacks what is bound here
+    return partial
+
+
+def with_resources(trainable: Any, resources: Mapping[str, float]) -> Any:
+    """A trainable whose trials take ``resources`` unless ``resources_per_trial`` says otherwise.
+
+    Args:
+        trainable: a function or a ``Trainable``.
+        resources: ``{"cpu": 2, "gpu": 0.5}``.
+
+    Example:
+        >>> def train(config):
+        ...     return {"loss": config["x"]}
+        >>> with_resources(train, {"cpu": 2})({"x": 1})
+        {'loss': 1}
+    """
+    wanted = dict(resources)
+    if isinstance(trainable, type) and issubclass(trainable, Trainable):
+        request = classmethod(lambda cls, config: wanted)  # noqa: ARG005
+        return type(
+            trainable.__name__,
+            (trainable,),
+            {"default_resource_request": request, "__module__": trainable.__module__},
+        )
+    if not callable(trainable):
+        raise InvalidArgumentType(f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable")
+    partial = functools.partial(trainable)
+    if hasattr(trainable, "__name__"):
+        functools.update_wrapper(partial, trainable)
+    partial.tuneflow_resources = wanted  # type: ignore[attr-defined]
+    return partial
