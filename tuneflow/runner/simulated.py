@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from tuneflow.checkpoint import Deferred, Reason
 from tuneflow.clock import ManualClock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, ResourcesUnavailable, UsageError
-from tuneflow.pruners.base import Decision, Exploit, Pause
+from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause
 from tuneflow.runner.curves import Curve, curve_from
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.job import NO_TRIAL, Job, Next
@@ -224,7 +224,9 @@ class SimulatedExecutor(Executor):
         if now_s > job.last_s:  # it was held up: by a donor that is being saved, or by logical order
             job.from_step, job.from_s = job.step, now_s
         if isinstance(message, Answer):
-            if message.save and self._offer is not None:
+            if message.decision is CONTINUE and not message.save:
+                self._go_on(job, now_s)
+            elif message.save and self._offer is not None:
                 job.decision, job.keep = message.decision, message.keep
                 self._schedule(job, Next.SAVE, now_s + self._pace.checkpoint * job.slowness)
             else:

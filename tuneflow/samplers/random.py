@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RandomSampler"]
 
+_KINDS = (FloatDistribution, IntDistribution, CategoricalDistribution)
+
 
 class RandomSampler(optuna.samplers.RandomSampler):
     """Draws each parameter on its own, value by value what ``optuna.samplers.RandomSampler`` draws from the same seed.
@@ -49,7 +51,10 @@ class RandomSampler(optuna.samplers.RandomSampler):
 
         They are what ``optuna.Study.ask`` would suggest one after the other.
         """
-        converted = {name: convert(distribution) for name, distribution in distributions.items()}
+        converted = {
+            name: distribution if type(distribution) in _KINDS else convert(distribution)
+            for name, distribution in distributions.items()
+        }
         return FrozenTrial(
             number=-1,
             trial_id=-1,
