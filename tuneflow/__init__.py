@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from tuneflow.runner.executor import Executor as Executor
     from tuneflow.runner.pool import shutdown_workers as shutdown_workers
     from tuneflow.runner.resources import Resources as Resources
+    from tuneflow.runner.simulated import SimulatedExecutor as SimulatedExecutor
     from tuneflow.space import choice as choice
     from tuneflow.space import grid_search as grid_search
     from tuneflow.space import lograndint as lograndint

@@ -52,8 +52,8 @@ class SimulatedExecutor(Executor):
     The study's own Loop, sampler, pruner and storage do the rest, so that what is measured is what would run. The
     same seed gives the same run to the last bit.
 
-    A simulated trial reports ``curve`` step by step. A step takes ``cost`` units of virtual time, times the job's
-    own pace. It can be saved and loaded: a resumed trial goes on from its checkpoint, and pays ``startup`` and the
+    A simulated trial reports ``curve`` step by step. A step takes ``cost`` units of virtual time, longer in a slow
+    job. It can be saved and loaded: a resumed trial goes on from its checkpoint, and pays ``startup`` and the
     loading. The trainable that ``tune.run`` or ``study.optimize`` is given is not run; it is taken for the curve where
     none is given here.
 
@@ -89,11 +89,9 @@ class SimulatedExecutor(Executor):
     Example:
         >>> import tuneflow as tune
         >>> from tuneflow.pruners import ASHA
-        >>> from tuneflow.runner.loop import Loop
-        >>> from tuneflow.runner.rules import Rules
         >>> study = tune.create_study({"x": tune.uniform(0, 1)}, pruner=ASHA(9, reduction_factor=3), seed=0)
         >>> executor = SimulatedExecutor(4, lambda config, step: config["x"] + 1 / step, max_steps=9)
-        >>> Loop(study, executor, lambda config: None, Rules(n_trials=20)).run()
+        >>> study.optimize(None, n_trials=20, executor=executor, show_progress_bar=False)
         >>> len(study.trials), executor.clock.monotonic() > 9
         (20, True)
     """
