@@ -13,7 +13,7 @@ from torch import nn
 import tuneflow as tune
 from tuneflow.pruners import PBT, Exploit
 
-N_MEMBERS, N_EPOCHS, INTERVAL = (4, 6, 2) if "--quick" in sys.argv else (8, 24, 3)
+N_MEMBERS, N_EPOCHS, INTERVAL = (4, 7, 2) if "--quick" in sys.argv else (8, 25, 3)
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -45,7 +45,8 @@ def train_epoch(model, optimizer):
 
 
 space = {"lr": tune.loguniform(1e-4, 1.0), "weight_decay": tune.loguniform(1e-6, 1e-2)}
-pruner = PBT(space, population_size=N_MEMBERS, perturbation_interval=INTERVAL)
+# Synchronous: with one member at a time the others are ahead or behind, and a copy of one ahead trains for longer.
+pruner = PBT(space, population_size=N_MEMBERS, perturbation_interval=INTERVAL, synchronous=True)
 study = tune.create_study(space, metric="loss", mode="min", pruner=pruner, seed=0)
 
 n_started = 0
@@ -66,9 +67,7 @@ while True:
         if isinstance(decision, Exploit):  # only with as many loops as members: there nobody has to pause
             model, optimizer = build(decision.config, decision.checkpoint)
     if not trial.is_paused:
-        # Its own last value: a member that paused after the last epoch comes back with nothing left to do, and `loss`
-        # is then another member's.
-        study.tell(trial, trial.last_value)
+        study.tell(trial, trial.last_value)  # not `loss`: a member that paused after the last epoch has nothing to do
         copies = ", ".join(f"{donor} at {step}" for step, _, donor in trial.schedule[1:])
         print(f"member {trial.number}: loss {trial.last_value:.4f}, copied {copies or 'nobody'}")
 

@@ -76,15 +76,16 @@ def test_asha_promotion():
 
 @pytest.mark.slow
 def test_pbt_digits():
-    losses = [float(loss) for loss in re.findall(r": loss ([\d.]+),", run("pbt_digits.py"))]
+    losses = [float(loss) for loss in re.findall(r": loss ([\d.]+) after 9 steps", run("pbt_digits.py"))]
     assert len(losses) == 2
     assert losses[1] < losses[0], "the population beats its best member left alone"
     runs = []
     for folder in sorted(Path("tuneflow_results").iterdir()):
         files = sorted(folder.glob("*/result.json"))
-        runs.append([[json.loads(line)["loss"] for line in file.read_text().splitlines()] for file in files])
+        results = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+        assert [[r["n_steps"] for r in curve] for curve in results] == [list(range(1, 10))] * 4, "nobody trains longer"
+        runs.append([[result["loss"] for result in curve] for curve in results])
     fixed, population = runs
-    assert [len(curve) for curve in fixed + population] == [8] * 8
     assert [curve[:2] for curve in fixed] == [curve[:2] for curve in population], "the same until the first exploit"
     assert fixed != population
 
