@@ -145,6 +145,7 @@ def build_study(
     has_metric: bool = True,
 ) -> Study:
     """``create_study`` with what the runner adds: the trials' folder, retention, the clock, runs without a metric."""
+    metric, mode = _with_scheduler("metric", metric, pruner), _with_scheduler("mode", mode, pruner)
     metrics = [metric] if isinstance(metric, str) else list(metric or ())
     wanted = _directions(metrics, mode, direction, directions)
     declared = space if isinstance(space, Space) or space is None else Space(space)
@@ -254,6 +255,14 @@ def _directions(
     if metrics and len(metrics) != len(wanted):
         raise InvalidArgument(f"{len(metrics)} metric(s) and {len(wanted)} direction(s) were given; give one for each")
     return wanted
+
+
+def _with_scheduler(name: str, given: Any, pruner: Any) -> Any:
+    """Metric or mode, which one of Tune's schedulers may bring."""
+    own = getattr(pruner, name, None) if callable(getattr(pruner, "to_pruner", None)) else None
+    if own is not None and given is not None and given != own:
+        raise InvalidArgument(f"{name}={given!r} and {name}={own!r} of {type(pruner).__name__} differ; leave one out")
+    return own if given is None else given
 
 
 def _direction(given: Any, argument: str) -> StudyDirection:

@@ -64,14 +64,19 @@ class Sampling:
 
         Args:
             distributions: suggested at once.
-            point: parameters that are not to be sampled.
+            point: parameters that are not to be sampled; what a waiting trial was given goes before them.
         """
         if self._is_seeded:
             reseed(self._study.sampler, derive(self._seed, self._n_known))
-        if point:
-            self._study.enqueue_trial(dict(point))
-        trial = self._ask(distributions)
+        trial = self._ask(distributions) if not point else self._ask_at(distributions or {}, point)
         self._n_known = trial.number + 1
+        return trial
+
+    def _ask_at(self, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]) -> optuna.Trial:
+        trial = self._study.ask()
+        trial._fixed_params = {**point, **trial._fixed_params}
+        for name, distribution in distributions.items():
+            trial._suggest(name, distribution)
         return trial
 
     def _ask(self, distributions: Mapping[str, BaseDistribution] | None) -> optuna.Trial:

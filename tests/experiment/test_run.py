@@ -160,6 +160,18 @@ def test_points_to_evaluate_come_first() -> None:
     assert len(analysis.trials) == 3
 
 
+def test_a_given_point_pins_the_grids_that_it_names() -> None:
+    space = {"a": tune.grid_search([1, 2, 3]), "b": tune.grid_search(["x", "y"]), "r": tune.uniform(0, 1)}
+
+    def report(config: dict[str, Any]) -> None:
+        tune.report(loss=config["a"])
+
+    analysis = run(report, space, num_samples=1, points_to_evaluate=[{"a": 3, "r": 0.5}])
+    assert analysis.trials[0].config == {"a": 3, "b": "x", "r": 0.5}
+    cells = [(trial.config["a"], trial.config["b"]) for trial in analysis.trials[1:]]
+    assert cells == [(2, "x"), (3, "x"), (1, "y"), (2, "y"), (3, "y")]
+
+
 def test_without_a_metric_there_is_random_search_and_best_says_why() -> None:
     analysis = run(metric=None, mode=None)
     assert [trial.state for trial in analysis.trials] == ["COMPLETE"] * 4

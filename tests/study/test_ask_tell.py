@@ -261,6 +261,15 @@ def test_bad_arguments_are_found_at_creation(arguments: dict[str, Any], message:
     assert isinstance(caught.value, ValueError)
 
 
+def test_one_of_tunes_schedulers_brings_its_metric_and_mode() -> None:
+    from tuneflow.schedulers import ASHAScheduler
+
+    study = tune.create_study(pruner=ASHAScheduler(metric="acc", mode="max", max_t=9))
+    assert (study.objectives.name, study.direction.name) == ("acc", "MAXIMIZE")
+    with pytest.raises(InvalidArgument, match="mode='min' and mode='max' of .* differ"):
+        tune.create_study(metric="acc", mode="min", pruner=ASHAScheduler(metric="acc", mode="max", max_t=9))
+
+
 def test_names_that_are_not_known_are_structured() -> None:
     with pytest.raises(UnknownName) as caught:
         tune.create_study(sampler="annealing")
