@@ -266,7 +266,7 @@ def test_one_of_tunes_schedulers_brings_its_metric_and_mode() -> None:
 
     study = tune.create_study(pruner=ASHAScheduler(metric="acc", mode="max", max_t=9))
     assert (study.objectives.name, study.direction.name) == ("acc", "MAXIMIZE")
-    with pytest.raises(InvalidArgument, match="mode='min' and mode='max' of .* differ"):
+    with pytest.raises(InvalidArgument, match=r"mode='min' and mode='max' of .* differ"):
         tune.create_study(metric="acc", mode="min", pruner=ASHAScheduler(metric="acc", mode="max", max_t=9))
 
 
