@@ -61,7 +61,7 @@ def memory_mb() -> float:
 def measure(report: harness.Report, quick: bool) -> None:
     warnings.simplefilter("ignore")
     n_trials, n_burns, repeats = (50, 10, 1) if quick else (200, 40, 3)
-    peer = harness.peer("optuna_processes.py", *(["--quick"] if quick else []), needs=("optuna",))
+    peer = harness.peer("optuna_processes", *(["--quick"] if quick else []), needs="optuna")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seconds(reports, 4, folder, "warm")

@@ -262,7 +262,7 @@ class Retention:
 class Keeper:
     """The checkpoints of one study's trials: takes them in, hands them out, deletes what no rule needs.
 
-    Objects are deep-copied on the way in and on the way out: a live ``state_dict`` changes under its holder.
+    Objects are deep-copied before they come in and on the way out: a live ``state_dict`` changes under its holder.
     """
 
     def __init__(self, retention: Retention | None = None) -> None:
@@ -294,7 +294,7 @@ class Keeper:
         Args:
             trial: number of the trial.
             step: the step that it was taken at.
-            given: a ``Staged`` folder (moved), or an object (copied).
+            given: a ``Staged`` folder (moved), or an object that nobody else holds.
             folder: gives the trial's folder; asked only for folders.
             score: for retention; lower is better.
             reason: why it is there.
@@ -304,7 +304,7 @@ class Keeper:
             _replace(given.path, target)
             kept = Kept(step, Checkpoint(target), score, reason, _size(target) if self._counts else 0)
         else:
-            kept = Kept(step, copy.deepcopy(given), score, reason)
+            kept = Kept(step, given, score, reason)
         entries = self._kept.setdefault(trial, [])
         entries[:] = [entry for entry in entries if entry.step != step]
         entries.append(kept)
@@ -341,7 +341,7 @@ class Keeper:
         if source is None:
             return None
         if not isinstance(source.content, Checkpoint):
-            self.commit(trial, step, source.content, folder, score=None, reason="needed")
+            self.commit(trial, step, copy.deepcopy(source.content), folder, score=None, reason="needed")
             return copy.deepcopy(source.content)
         if donor == trial:
             return source.content

@@ -28,7 +28,7 @@ from tuneflow.study_core import StudyCore
 from tuneflow.telling import Objectives
 from tuneflow.verdicts import Verdicts
 
-__all__ = ["build_study", "create_study", "load_study", "pruner_from"]
+__all__ = ["build_study", "create_study", "load_study", "pruner_from", "sampler_seed"]
 
 _SEED = "tuneflow:seed"
 
@@ -149,11 +149,11 @@ def build_study(
     metrics = [metric] if isinstance(metric, str) else list(metric or ())
     wanted = _directions(metrics, mode, direction, directions)
     declared = space if isinstance(space, Space) or space is None else Space(space)
+    if declared is not None:
+        _refuse_distributions(declared)
     if declared is not None and declared.has_computed:
         declared.sample(np.random.default_rng(0))  # finds cycles and failing functions before any trial starts
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise InvalidArgument(f"seed={seed!r} must be an integer >= 0, or None for a random one")
-    made_sampler = make_sampler(sampler, space=declared, seed=None if seed is None else derive(int(seed), 0))
+    made_sampler = make_sampler(sampler, space=declared, seed=sampler_seed(seed))
     made_pruner = pruner_from(pruner)
     if made_pruner is not None and len(wanted) > 1 and pruner_metric is None:
         raise InvalidArgument(
@@ -201,6 +201,28 @@ def build_study(
         folders=TrialFolders(folder if folder is not None else _folder_for(opened, inner.study_name)),
         clock=clock,
     )
+
+
+def _refuse_distributions(space: Space) -> None:
+    for name, value in space.flatten(space.definition).items():
+        if isinstance(value, optuna.distributions.BaseDistribution):
+            raise InvalidArgument(
+                f"the space's entry {name!r} is {value!r}, a distribution of Optuna's; write it as a domain "
+                f"(tune.uniform, tune.loguniform, tune.choice, ...), or pass it to study.ask(fixed_distributions)"
+            )
+
+
+def sampler_seed(seed: Any) -> int | None:
+    """The seed that a study with ``seed`` gives its sampler, in [0, 2**32).
+
+    Raises:
+        InvalidArgument: it is no integer >= 0.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InvalidArgument(f"seed={seed!r} must be an integer >= 0, or None for a random one")
+    return derive(int(seed), 0)
 
 
 def _verdicts_maker(

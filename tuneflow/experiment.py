@@ -18,7 +18,7 @@ from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
 from tuneflow.errors import TrialsFailed, TuneflowWarning
-from tuneflow.experiment_folder import check_folder, describe, folder_of, label_of, locked
+from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.loop import Loop
 from tuneflow.runner.optimizing import executor_from
@@ -177,6 +177,8 @@ def run(
         clock=clock,
     )
     settings.check(points)
+    if exists:
+        check_same(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         study = build_study(

@@ -11,11 +11,10 @@ from typing import Any
 
 from tuneflow.clock import Clock
 from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgument
-from tuneflow.plain import plain
 from tuneflow.settings import Settings
 from tuneflow.study import Study
 
-__all__ = ["check_folder", "describe", "folder_of", "label_of", "locked"]
+__all__ = ["check_folder", "check_same", "describe", "folder_of", "label_of", "locked"]
 
 _FORMAT = 1
 
@@ -36,8 +35,15 @@ def folder_of(name: str | None, storage_path: Any, trainable: Any, clock: Clock)
         while (root / name).exists():
             counter += 1
             name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}_{counter}"
-    elif not name or name in (".", "..") or "/" in name or "\0" in name:
-        raise InvalidArgument(f"name={name!r} must be a folder name without '/'")
+    elif (
+        not isinstance(name, str)
+        or not name
+        or len(name.encode()) > 200
+        or name in (".", "..")
+        or "/" in name
+        or "\0" in name
+    ):
+        raise InvalidArgument(f"name={name!r} must be a folder name of at most 200 bytes without '/'")
     return (Path("tuneflow_results" if storage_path is None else storage_path).expanduser() / name).resolve()
 
 
@@ -56,6 +62,39 @@ def check_folder(folder: Path, resume: bool | str) -> bool:
             f"start it if it does not exist"
         )
     return exists
+
+
+def check_same(folder: Path, settings: Settings) -> None:
+    """Refuses to go on with an experiment under another metric or in another space: their trials would be mixed.
+
+    Raises:
+        InvalidArgument: the metric, the mode or the space differs; the message says in what.
+    """
+    try:
+        stored = json.loads((folder / "experiment.json").read_text())
+    except (OSError, ValueError):
+        return
+    for name, given in (("metric", settings.metric), ("mode", settings.mode)):
+        if stored.get(name) != given:
+            raise InvalidArgument(
+                f"the experiment in {folder} has {name}={stored.get(name)!r}, not {given!r}; resume it with its own, "
+                f"or start another under another name"
+            )
+    before, now = stored.get("space", {}), _space_text(settings)
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if changed:
+        then, today = ({name: space.get(name) for name in changed} for space in (before, now))
+        raise InvalidArgument(
+            f"the space of the experiment in {folder} differs in {', '.join(changed)}: {then} then, {today} now; "
+            f"resume it with its own space, or start another under another name"
+        )
+
+
+def _space_text(settings: Settings) -> dict[str, str]:
+    """The entries that a sampler or a grid varies, by flat name."""
+    space = settings.space
+    grids = {name: f"grid_search({list(values)!r})" for name, values in space.grids.items()}
+    return {**{name: repr(domain) for name, domain in space.domains.items()}, **grids}
 
 
 @contextlib.contextmanager
@@ -100,7 +139,7 @@ def describe(
             "seed": study.seed,
             "deterministic": is_deterministic,
             "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
-            "space": plain({key: repr(value) for key, value in settings.space.definition.items()}),
+            "space": _space_text(settings),
             "created": clock.time(),
         },
         indent=1,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from tuneflow.checkpoint import Checkpoint, Deferred, Keeper, Reason, SaveRhythm, is_folder_like, stage
+from tuneflow.checkpoint import Checkpoint, Deferred, Keeper, Reason, SaveRhythm, Staged, is_folder_like, stage
 from tuneflow.clock import Clock
-from tuneflow.errors import CheckpointMissing
+from tuneflow.errors import CheckpointMissing, InvalidArgument
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.pruners.base import Continue, Decision, Exploit, Pause
@@ -50,6 +52,27 @@ class Saving:
         self._clock = clock
         self._pending: set[int] = set()
         self._rhythms: dict[int, SaveRhythm] = {}
+
+    def check(self, given: Any) -> Any:
+        """Finds a checkpoint that cannot be kept before anything is decided on it. Objects are copied here.
+
+        Raises:
+            InvalidArgument: the path does not exist, or the object cannot be copied.
+        """
+        if isinstance(given, (Deferred, Staged)) or callable(given):
+            return given
+        if is_folder_like(given):
+            path = given.path if isinstance(given, Checkpoint) else Path(given)
+            if not path.exists():
+                raise InvalidArgument(f"checkpoint path {str(path)!r} does not exist; write the checkpoint first")
+            return given
+        try:
+            return copy.deepcopy(given)
+        except Exception as error:
+            raise InvalidArgument(
+                f"a checkpoint of type {type(given).__name__} cannot be copied ({error}); pass a state_dict, a folder "
+                f"or a function save(folder)"
+            ) from error
 
     def take(self, trial: Trial, step: int, given: Any, decision: Decision, metrics: Any) -> None:
         """A report came with a checkpoint.

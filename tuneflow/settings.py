@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuneflow.creation import pruner_from
+from tuneflow.creation import pruner_from, sampler_seed
 from tuneflow.errors import InvalidArgument
 from tuneflow.samplers import make_sampler
 from tuneflow.space import Space
@@ -60,7 +60,7 @@ class Settings:
 
     def check(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Finds what a study would refuse, before anything is created."""
-        make_sampler(self.sampler, space=self.space, seed=self.seed)
+        make_sampler(self.sampler, space=self.space, seed=sampler_seed(self.seed))
         pruner_from(self.pruner)
         for point in points:
             self.space.to_params(point)

@@ -179,15 +179,6 @@ class StudyCore(StudyViews):
     def _unpause(self, trial: Trial) -> Trial:
         """A paused trial goes on: from its checkpoint, or with the configuration and state of another one."""
         decision = CONTINUE if self._verdicts is None else self._verdicts.resume(trial.number)
-        if trial.last_step is not None and not self.saving.has_any(trial.number) and not self._has_warned_restart:
-            self._has_warned_restart = True
-            warnings.warn(
-                TuneflowWarning(
-                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0; pass "
-                    f"checkpoint= to report to resume where it stopped (said once per study)"
-                ),
-                stacklevel=4,
-            )
         self._place(trial)
         if isinstance(decision, Exploit):
             step = trial.last_step or 0
@@ -197,6 +188,15 @@ class StudyCore(StudyViews):
             self.listeners.emit("on_trial_resume", trial)
             if isinstance(decision, Exploit):
                 self.listeners.emit("on_trial_exploit", trial, decision)
+        if trial.last_step is not None and not self.saving.has_any(trial.number) and not self._has_warned_restart:
+            self._has_warned_restart = True
+            warnings.warn(
+                TuneflowWarning(
+                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0; pass "
+                    f"checkpoint= to report to resume where it stopped (said once per study)"
+                ),
+                stacklevel=4,
+            )
         return trial
 
     def _reenter(self, trial: Trial) -> Trial:
@@ -232,6 +232,8 @@ class StudyCore(StudyViews):
         step = (trial.start_step if last is None else last) + 1 if step is None else as_step(step)
         if last is not None and step <= last:
             return self._repeated(trial, step)
+        if checkpoint is not None:
+            checkpoint = self.saving.check(checkpoint)
         if value is not None:
             self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
             trial.last_value = value
@@ -346,8 +348,11 @@ class StudyCore(StudyViews):
         outcome = judge(values, state, last_value=trial.last_value, n_objectives=self._n_objectives)
         if outcome.problem:
             trial.error = TrialFailed(f"trial {trial.number}: {outcome.problem}", trial=trial.number)
-            warnings.warn(TuneflowWarning(f"trial {trial.number} is marked failed: {outcome.problem}"), stacklevel=3)
-        return self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+        frozen = self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+        if outcome.problem:
+            message = f"trial {trial.number} is marked failed: {outcome.problem}"
+            warnings.warn(TuneflowWarning(message), stacklevel=3)
+        return frozen
 
     def _end(self, trial: Trial, state: TrialState, values: list[float] | None, reason: str) -> FrozenTrial:
         storage, storage_id = self._storage, trial.storage_id
@@ -423,6 +428,8 @@ class StudyCore(StudyViews):
 
     def _storage_id(self, number: int) -> int:
         try:
+            if number < 0:
+                raise KeyError(number)
             return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
         except KeyError:
             raise InvalidArgument(

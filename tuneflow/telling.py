@@ -65,7 +65,7 @@ def _floats(values: Sequence[Any]) -> tuple[list[float], str]:
     for value in values:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return [], f"the value {value!r} is not a number"
         if math.isnan(number):
             return [], "the value is NaN"
@@ -116,7 +116,7 @@ class Objectives:
             report = report[name]
         try:
             return float(report)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InvalidArgumentType(f"reported value {report!r} is not a number") from None
 
     def values_of(self, told: Mapping[str, Any]) -> list[Any]:
@@ -145,7 +145,7 @@ def as_step(step: Any) -> int:
         return step
     try:
         number = int(step)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidArgumentType(f"step={step!r} must be an integer") from None
     if number != step:
         raise InvalidArgumentType(f"step={step!r} must be an integer")

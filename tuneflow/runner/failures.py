@@ -13,7 +13,7 @@ from tuneflow.errors import (
 from tuneflow.runner.rules import Rules
 from tuneflow.trainable.messages import Failed, Lost
 
-__all__ = ["Attempts", "failed_error", "lost_error"]
+__all__ = ["Attempts", "failed_error", "is_caught", "lost_error"]
 
 _BLIND_TRIES = 3
 
@@ -42,6 +42,19 @@ def lost_error(event: Lost) -> TrialError:
     """The exception that stands for a trial whose process is gone."""
     make = OutOfMemory if event.is_out_of_memory else WorkerLost
     return make(f"trial {event.trial}: {event.reason}", trial=event.trial, output=event.output)
+
+
+def is_caught(error: BaseException, catch: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error only fails its trial: what the user names, and what is no exception of the trial's own.
+
+    An exception that could not be sent is known by its name.
+    """
+    if isinstance(error, catch):
+        return True
+    if type(error) is not TrialFailed:
+        return isinstance(error, TrialError)
+    name = str(error).split(":", 1)[0].rsplit(".", 1)[-1]
+    return any(kind.__name__ in (name, "Exception", "BaseException") for kind in catch)
 
 
 class Attempts:

@@ -7,6 +7,7 @@ One trial's way: ``study.resume`` or ``study.start`` gives it; an ``Assignment``
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from tuneflow.errors import (
 from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.failures import Attempts, failed_error, lost_error
+from tuneflow.runner.failures import Attempts, failed_error, is_caught, lost_error
 from tuneflow.runner.ordering import LogicalOrder, Order
 from tuneflow.runner.resources import check_fits
 from tuneflow.runner.results import Results, returned_metrics
@@ -46,6 +47,7 @@ from tuneflow.trial import Trial
 __all__ = ["Loop"]
 
 _IDLE_S = 0.5
+_logger = logging.getLogger("tuneflow")
 
 
 class _Run:
@@ -336,9 +338,9 @@ class Loop:
                 self._finish_with(trial, event)
             if trial.state is TrialState.FAIL and trial.error is not None:
                 self.errors[trial.number] = trial.error  # what it told is no value
-        except MetricMissing as error:
+        except TuneflowError as error:
             self._give_up(trial, error)
-            if not self._has_seen_metric:
+            if isinstance(error, MetricMissing) and not self._has_seen_metric:
                 self._end_with(error)
 
     def _finish_with(self, trial: Trial, event: Finished) -> None:
@@ -368,7 +370,12 @@ class Loop:
         trial.error = error
         self.study.listeners.emit("on_trial_error", trial, error)
         if isinstance(verdict, Pause):
-            return  # decided before it failed; it goes on from the checkpoint before
+            _logger.warning(
+                "trial %d could not save when it paused (%s); it will go on from its checkpoint before, or start over",
+                trial.number,
+                error,
+            )
+            return
         if verdict is not None:
             state = TrialState.COMPLETE if verdict.complete else TrialState.PRUNED
             self.study.finish(trial, state, trial.last_value if verdict.complete else None)
@@ -388,8 +395,10 @@ class Loop:
         self.errors[trial.number] = error
         self.study.finish(trial, TrialState.FAIL, reason=str(error).splitlines()[0] if str(error) else repr(error))
         catch = self.rules.catch
-        if catch is not None and not isinstance(error, catch) and not isinstance(error, TrialError):
+        if catch is not None and not is_caught(error, catch):
             self._end_with(error)
+        elif catch is not None and isinstance(error, TrialError):
+            _logger.warning("trial %d failed: %s", trial.number, error)
         elif self.rules.fail_fast:
             self._is_ending = True
             self._kill_running("the run ended with the first failure (fail_fast)")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickle
 import selectors
 import signal
+import subprocess
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import UnpicklableTrainable
-from tuneflow.pruners.base import CONTINUE
+from tuneflow.pruners.base import CONTINUE, Exploit
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.pool import Pool, WorkerProcess, shared_pool
 from tuneflow.runner.resources import Resources, machine
@@ -21,6 +24,7 @@ __all__ = ["ProcessExecutor"]
 
 _LIVENESS_S = 1.0
 _KILL_GRACE_S = 5.0
+_EXIT_S = 0.5
 _GO_ON = Answer(CONTINUE)
 _GO_ON_BYTES = pickle.dumps(_GO_ON, pickle.HIGHEST_PROTOCOL)
 
@@ -62,6 +66,7 @@ class ProcessExecutor(Executor):
         self._free = self._total
         self._n_oom_kills = n_oom_kills()
         self._updated: set[int] = set()
+        self._early: list[Event] = []
 
     def prepare(self, trainable: Any, key: str) -> None:
         blob = pack(trainable)
@@ -69,11 +74,17 @@ class ProcessExecutor(Executor):
         self._blobs[key] = hashlib.blake2b(blob, digest_size=16).hexdigest(), blob
 
     def start(self, assignment: Assignment) -> None:
+        digest, blob = self._blobs[assignment.trainable_key]
+        try:
+            packed = _pack_message(replace(assignment, trainable=None, trainable_key=digest))
+        except Exception as error:
+            text = f"the configuration cannot be sent to a worker process: {type(error).__name__}: {error}"
+            self._early.append(Failed(assignment.trial, assignment.attempt, None, text, "", False))
+            return
         worker = self._pool.take(())
         if worker.pid not in self._updated:
             self._updated.add(worker.pid)
             worker.update()
-        digest, blob = self._blobs[assignment.trainable_key]
         if worker.loaded != digest:
             worker.send(("trainable", (digest, blob)))
             worker.loaded = digest
@@ -82,10 +93,12 @@ class ProcessExecutor(Executor):
         self._by_descriptor[worker.connection.fileno()] = seat
         self._selector.register(worker.connection.fileno(), selectors.EVENT_READ, seat)
         self._free = self._free.minus(Resources(cpu=assignment.cpu, gpu=assignment.gpu))
-        sent = replace(assignment, trainable=None, trainable_key=digest)
-        worker.send(("run", (sent, self._default_kind)))
+        worker.send(("run", (assignment.trial, assignment.attempt, self._default_kind, packed)))
 
     def poll(self, timeout_s: float | None) -> list[Event]:
+        if self._early:
+            early, self._early = self._early, []
+            return early
         waiting_s = timeout_s
         while True:
             step_s = _LIVENESS_S if waiting_s is None else min(waiting_s, _LIVENESS_S)
@@ -116,6 +129,8 @@ class ProcessExecutor(Executor):
 
     def _lost(self, seat: _Seat) -> Event:
         self._vacate(seat)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            seat.worker.process.wait(_EXIT_S)  # its own end says more than ours
         code = seat.worker.kill()
         n_killed = n_oom_kills()
         reason, is_memory = describe_exit(code, is_oom_likely=n_killed > self._n_oom_kills)
@@ -141,11 +156,10 @@ class ProcessExecutor(Executor):
             seat.worker.send_bytes(_GO_ON_BYTES)
             return
         try:
-            seat.worker.send(message)
-        except (pickle.PicklingError, TypeError, AttributeError):
-            import cloudpickle
-
-            seat.worker.send_bytes(cloudpickle.dumps(message))
+            seat.worker.send_bytes(_pack_message(message))
+        except Exception as error:
+            text = f"an answer to the trial cannot be sent to its process: {type(error).__name__}: {error}"
+            seat.worker.send(UnpicklableTrainable(text))
 
     def kill(self, trial: int) -> None:
         seat = self._seats.get(trial)
@@ -166,6 +180,37 @@ class ProcessExecutor(Executor):
             seat.worker.kill(grace_s=0.5)
         self._selector.close()
         self._selector = selectors.DefaultSelector()
+
+
+def _pack_message(message: Any) -> bytes:
+    """A message for a worker. What users hold may be defined in ``__main__``, which is another module there."""
+    if _is_plain(message):
+        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    import cloudpickle
+
+    packed: bytes = cloudpickle.dumps(message)
+    return packed
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a message holds nothing but values and classes that every process has."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str, bytes):
+        return True
+    if kind is dict:
+        return all(type(key) is str and _is_plain(entry) for key, entry in value.items())
+    if kind in (list, tuple):
+        return all(map(_is_plain, value))
+    if kind is Assignment:
+        return (
+            _is_plain(value.config)
+            and _is_plain(value.params)
+            and _is_plain(value.user_attrs)
+            and _is_plain(value.checkpoint)
+        )
+    if kind is Answer:
+        return not isinstance(value.decision, Exploit)
+    return kind is Checkpoint
 
 
 def n_oom_kills() -> int:

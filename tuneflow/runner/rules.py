@@ -58,8 +58,8 @@ class Rules:
     points: Callable[[int], dict[str, Any] | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.n_trials is not None and self.n_trials < 0:
-            raise InvalidArgument(f"n_trials={self.n_trials} must be >= 0, or None for no limit")
+        if self.n_trials is not None and (self.n_trials != int(self.n_trials) or self.n_trials < 0):
+            raise InvalidArgument(f"n_trials={self.n_trials} must be a whole number >= 0, or None for no limit")
         for name in ("timeout_s", "trial_timeout_s"):
             value = getattr(self, name)
             if value is not None and not value > 0:

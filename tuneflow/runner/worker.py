@@ -12,8 +12,9 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tuneflow.errors import UsageError
 from tuneflow.trainable.messages import Assignment, Event, Failed, Finished
-from tuneflow.trainable.running import kind_of, run
+from tuneflow.trainable.running import failure, kind_of, run
 from tuneflow.trainable.session import Session
 
 __all__ = ["main"]
@@ -24,15 +25,20 @@ class _Pipe:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._lock = threading.Lock()  # a trial may report from threads of its own
+        self._pid = os.getpid()
 
     def ask(self, event: Event) -> Any:
-        self.send(event)
-        answer = self._connection.recv()
+        with self._lock:
+            self.send(event)
+            answer = self._connection.recv()
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def send(self, event: Event) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError("a process that a trial has forked cannot report; report from the trial itself")
         try:
             payload = pickle.dumps(event, pickle.HIGHEST_PROTOCOL)
         except Exception:
@@ -71,6 +77,7 @@ def _sendable(event: Finished | Failed) -> Finished | Failed:
 
 def _serve(connection: Connection) -> None:
     pipe = _Pipe(connection)
+    pid = os.getpid()
     trainables: dict[str, Any] = {}
     while True:
         try:
@@ -86,8 +93,16 @@ def _serve(connection: Connection) -> None:
             trainables.clear()
             trainables[key] = blob
         elif kind == "run":
-            assignment, default_kind = payload
-            event = _run(assignment, default_kind, trainables, pipe)
+            trial, attempt, default_kind, blob = payload
+            try:
+                assignment = pickle.loads(blob)
+            except Exception as error:
+                text = f"the configuration could not be read in the worker process: {type(error).__name__}: {error}"
+                event: Finished | Failed = Failed(trial, attempt, None, text, "", False)
+            else:
+                event = _run(assignment, default_kind, trainables, pipe)
+            if os.getpid() != pid:
+                os._exit(0)  # a child that the trial forked and that came back from it: the trial is its parent's
             try:
                 pipe.send(event if isinstance(event, Finished) and _is_simple(event.value) else _sendable(event))
             except (BrokenPipeError, ConnectionError):
@@ -113,7 +128,11 @@ def _run(assignment: Assignment, default_kind: Any, trainables: dict[str, Any], 
 
         text = f"the trainable could not be loaded in the worker process: {type(error).__name__}: {error}"
         return Failed(assignment.trial, assignment.attempt, None, text, traceback.format_exc(), False)
-    return run(Session(assignment, pipe), trainable, kind)
+    session = Session(assignment, pipe)
+    try:
+        return run(session, trainable, kind)
+    except BaseException as error:  # KeyboardInterrupt and its like, raised by the trial's own code
+        return failure(session, error)
 
 
 def _take_environment(given: dict[str, Any]) -> None:

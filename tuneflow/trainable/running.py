@@ -16,7 +16,7 @@ from tuneflow.trainable.messages import Failed, Finished
 from tuneflow.trainable.session import Session, TrialInterrupt
 from tuneflow.trainable.session_trial import SessionTrial
 
-__all__ = ["Kind", "kind_of", "run"]
+__all__ = ["Kind", "failure", "kind_of", "run"]
 
 Kind = Literal["config", "reporter", "trial", "class"]
 
@@ -79,9 +79,9 @@ def run(session: Session, trainable: Any, kind: Kind) -> Finished | Failed:
             value, is_pruned = _run_function(session, trainable, kind)
         return Finished(assignment.trial, assignment.attempt, value, is_pruned, kind)
     except Exception as error:
-        return _failure(session, error)
+        return failure(session, error)
     except SystemExit as error:
-        return _failure(session, RuntimeError(f"the trial called sys.exit({error.code!r})"))
+        return failure(session, RuntimeError(f"the trial called sys.exit({error.code!r})"))
     finally:
         sessions.leave(session)
 
@@ -140,8 +140,7 @@ def _run_class(session: Session, cls: type[Trainable]) -> None:
                     f"return {{'loss': loss}}"
                 )
             instance.iteration += 1
-            save = instance.save_checkpoint if cls.can_checkpoint() else None
-            decision = session.report(dict(result), save)
+            decision = session.report(dict(result), _saver(instance) if cls.can_checkpoint() else None)
             if isinstance(decision, Exploit):
                 instance = _exploit(session, cls, instance, decision)
             elif decision.should_stop or result.get("done"):
@@ -149,6 +148,10 @@ def _run_class(session: Session, cls: type[Trainable]) -> None:
     finally:
         session.in_class = False
         instance.cleanup()
+
+
+def _saver(instance: Trainable) -> Callable[[Any], Any]:
+    return lambda folder: instance.save_checkpoint(str(folder))
 
 
 def _make(session: Session, cls: type[Trainable]) -> Trainable:
@@ -181,7 +184,8 @@ def _is_trial_pruned(error: BaseException) -> bool:
     return optuna is not None and isinstance(error, optuna.TrialPruned)
 
 
-def _failure(session: Session, error: BaseException) -> Failed:
+def failure(session: Session, error: BaseException) -> Failed:
+    """The closing event of a trial whose code raised."""
     assignment = session.assignment
     frames = traceback.extract_tb(error.__traceback__)
     skipped = sum(1 for frame in frames if frame.filename == __file__)

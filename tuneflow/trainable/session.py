@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -54,6 +55,8 @@ class Session:
         self.channel = channel
         self.clock = clock or SystemClock()
         self.in_class = False
+        self._lock = threading.RLock()  # a trial may report from threads of its own
+        self._foreign = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         self.decision: Decision = CONTINUE
         self.last_step = assignment.start_step
         self._pid = os.getpid()
@@ -78,6 +81,10 @@ class Session:
         self.decision = CONTINUE
         self.checkpoint = checkpoint
 
+    def is_open_to(self, thread: int) -> bool:
+        """Whether a thread belongs to this trial: one that an earlier trial left running does not."""
+        return thread not in self._foreign
+
     @property
     def info(self) -> TrialInfo:
         """The trial, for ``tune.get_trial()``."""
@@ -91,6 +98,10 @@ class Session:
             checkpoint: a Checkpoint, a path, an object, or a function ``save(folder)``.
             step: the trial's own step; the iteration without one.
         """
+        with self._lock:
+            return self._report(metrics, checkpoint, step)
+
+    def _report(self, metrics: Any, checkpoint: Any, step: int | None) -> Decision:
         assignment = self.assignment
         self.iteration += 1
         self.last_step = self.iteration if step is None else step
@@ -178,7 +189,10 @@ def current(call: str) -> Session:
             f"{call} works inside a trial that tune.run or study.optimize runs; in a loop of your own call the "
             f"methods of the trial that study.ask() returned"
         )
-    return _current[-1]
+    session = _current[-1]
+    if not session.is_open_to(threading.get_ident()):
+        raise UsageError(f"{call}: the trial that started this thread has ended; join threads before the trial returns")
+    return session
 
 
 def is_inside() -> bool:
