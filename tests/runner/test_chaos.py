@@ -80,7 +80,15 @@ def survive(pruner, n_trials, *, seed, share, max_failures, **kwargs):
     assert all(trial.state.is_finished() for trial in study.trials), "a trial was left behind"
     assert study.n_paused == 0
     assert executor.free() == executor.total()
+    assert still_known(pruner.state_dict()) == [], "the pruner still waits for somebody"
     return study, executor.seen, loop
+
+
+def still_known(state):
+    """Trials that a pruner takes to be alive: its own, and those of its populations."""
+    return state.get("members", []) + [
+        member for _, inner in state.get("populations", []) for member in inner["members"]
+    ]
 
 
 def wrong(seen):
