@@ -21,6 +21,7 @@ class TrialFolders:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
         self._text: str | None = None
+        self._made: set[int] = set()
         self.is_temporary = root is None
 
     @property
@@ -44,5 +45,7 @@ class TrialFolders:
     def make(self, number: int) -> Path:
         """A trial's folder."""
         folder = self.of(number)
-        folder.mkdir(parents=True, exist_ok=True)
+        if number not in self._made:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made.add(number)
         return folder

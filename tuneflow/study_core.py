@@ -217,9 +217,18 @@ class StudyCore(StudyViews):
     # Reports
 
     def report_for(
-        self, trial: Trial, metrics: Mapping[str, Any] | Any, step: int | None = None, checkpoint: Any = None
+        self,
+        trial: Trial,
+        metrics: Mapping[str, Any] | Any,
+        step: int | None = None,
+        checkpoint: Any = None,
+        *,
+        announces: bool = True,
     ) -> Decision:
-        """``Trial.report``: records the value, asks the pruner, takes the checkpoint."""
+        """``Trial.report``: records the value, asks the pruner, takes the checkpoint.
+
+        ``announces=False`` leaves it to the caller to ``announce`` the result, once the trial has its answer.
+        """
         if trial.state is not _RUNNING:
             raise UsageError(f"trial {trial.number} has ended as {trial.state.name}; it cannot report any more")
         answered = trial.decision
@@ -253,12 +262,12 @@ class StudyCore(StudyViews):
             self.saving.take(trial, step, checkpoint, decision, metrics)
         if isinstance(decision, Exploit):
             decision = self._exploit(trial, decision, step)
-        if self.listeners:
+        if announces and self.listeners:
             result = dict(metrics) if isinstance(metrics, Mapping) else {self.objectives.name: trial.last_value}
             result.setdefault("training_iteration", step)
             self.announce(trial, result, decision)
-        if isinstance(decision, Pause):
-            self._end_dropped()
+        if announces and isinstance(decision, Pause):
+            self._end_dropped()  # after its own report was announced; else at the next resume
         return decision
 
     def _repeated(self, trial: Trial, step: int) -> Decision:

@@ -78,6 +78,19 @@ def test_the_same_events_everywhere() -> None:
     assert kinds == {"start", "report", "pause", "resume", "end"}
 
 
+def test_nothing_is_heard_of_a_trial_after_its_end() -> None:
+    from tuneflow.pruners import HyperBand
+
+    recorder = Recorder()
+    study = tune.create_study({"x": tune.uniform(0, 1)}, metric="loss", pruner=HyperBand(3), seed=1)
+    with pytest.warns(UserWarning, match="starts over"):
+        study.optimize(train, n_trials=9, n_jobs=2, callbacks=[recorder])
+    for number in range(9):
+        heard = [name for name, of in recorder.events if of == number]
+        assert heard[0] == "start"
+        assert [name.split()[0] for name in heard].index("end") == len(heard) - 1
+
+
 def test_a_listener_that_raises_is_reported_once_and_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(tune.Callback):
         def on_trial_report(self, trial: Any, result: Any) -> None:

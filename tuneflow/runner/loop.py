@@ -258,7 +258,9 @@ class Loop:
         if is_over and isinstance(result, dict):
             result["done"] = True
         try:
-            decision = self.study.report_for(trial, result, self._results.step_of(event), event.checkpoint)
+            decision = self.study.report_for(
+                trial, result, self._results.step_of(event), event.checkpoint, announces=False
+            )
         except (CheckpointMissing, MetricMissing) as error:
             if isinstance(error, CheckpointMissing) or not self._has_seen_metric:
                 self._end_with(error)
@@ -275,10 +277,12 @@ class Loop:
             run.verdict = decision
         if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
             self._waiting_for_donor[number] = decision.donor
-            return
-        keep = self._is_kept_by_rule(event, decision)
-        save = isinstance(event.checkpoint, Deferred) and (keep or is_needed(decision))
-        self.executor.reply(number, Answer(decision, save, keep))
+        else:
+            keep = self._is_kept_by_rule(event, decision)
+            save = isinstance(event.checkpoint, Deferred) and (keep or is_needed(decision))
+            self.executor.reply(number, Answer(decision, save, keep))
+        if isinstance(result, dict) and self.study.listeners:  # while the trial goes on
+            self.study.announce(trial, result, decision)
 
     def _is_kept_by_rule(self, event: Reported, decision: Any) -> bool:
         freq = self.rules.checkpoint_freq
