@@ -80,18 +80,21 @@ class Saving:
         A folder or an object is kept; a function is called only where the decision or recovery needs it; one
         that can be made elsewhere is noted as on its way where it is needed.
         """
+        # A trial that is to go on from its own state needs what it has just given.
+        is_own_copy = isinstance(decision, Exploit) and decision.donor == trial.number
+        needs_it = is_needed(decision) or is_own_copy
         if isinstance(given, Deferred):
-            if is_needed(decision):
+            if needs_it:
                 self._pending.add(trial.number)
             return
-        if isinstance(decision, Exploit):
+        if isinstance(decision, Exploit) and not is_own_copy:
             return  # the donor's takes its place
         is_function = callable(given)
-        if is_function and not is_needed(decision) and not self._is_recovery_due(trial):
+        if is_function and not needs_it and not self._is_recovery_due(trial):
             return
         start_s = self._clock.monotonic()
         content = stage(given, trial.dir, step, trial.attempt) if is_folder_like(given) else given
-        reason: Reason = "reported" if not is_function else "needed" if is_needed(decision) else "recovery"
+        reason: Reason = "reported" if not is_function else "needed" if needs_it else "recovery"
         self.save(trial, step, content, metrics, reason=reason)
         if is_function and trial.number in self._rhythms:
             self._rhythms[trial.number].saved(start_s, self._clock.monotonic())

@@ -370,6 +370,9 @@ class StudyCore(StudyViews):
         self.sampling.end(trial.number, storage_id, state, values)
         trial.state = state
         del self._live[trial.number]
+        for waiting in (self._again, self._handed_out):
+            if trial.number in waiting:
+                waiting.remove(trial.number)
         if self._verdicts is not None:
             self._verdicts.end(trial.number, state)
         if self.listeners:

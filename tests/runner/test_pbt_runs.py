@@ -67,11 +67,6 @@ class Resettable(Summing):
         return True
 
 
-LOSES_STATE = pytest.mark.xfail(
-    reason="an exploit decided at a resume does not wait for the donor's checkpoint: the member starts from nothing"
-)
-
-
 class Exploits(Callback):
     def __init__(self) -> None:
         self.seen: list[tuple[int, int, int]] = []
@@ -105,7 +100,7 @@ def ran_whole(analysis: Any) -> list[list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(
     ("executor", "synchronous"),
-    [("inline", False), ("inline", True), ("processes", True), pytest.param("processes", False, marks=LOSES_STATE)],
+    [("inline", False), ("inline", True), ("processes", True), ("processes", False)],
 )
 @pytest.mark.parametrize("trainable", [train, Summing, Resettable])
 def test_more_members_than_slots(trainable: Any, executor: str, synchronous: bool) -> None:
@@ -157,12 +152,13 @@ def train_meeting_first(config: dict[str, float]) -> None:
 def test_an_exploit_without_a_pause_stays_in_its_worker(trainable: Any) -> None:
     exploits = Exploits()
     members = ran_whole(run(trainable, n=2, pruner=PBT(SPACE, 2, INTERVAL), callbacks=[exploits]))
-    assert exploits.seen
     assert all(len({result["pid"] for result in member}) == 1 for member in members), "an exploit needs no other worker"
     assert members[0][0]["pid"] != members[1][0]["pid"]
+    if not isinstance(trainable, type):
+        return  # a function that never waits may be done before the other has anything to give
+    assert exploits.seen
     trial, step, _ = exploits.seen[-1]
-    if isinstance(trainable, type):
-        assert (members[trial][step]["n_resets"] > 0) is (trainable is MeetingFirstResettable)
+    assert (members[trial][step]["n_resets"] > 0) is (trainable is MeetingFirstResettable)
 
 
 @EXECUTORS
@@ -183,7 +179,6 @@ def test_the_policy_is_written_and_can_be_replayed(executor: str) -> None:
         ]
 
 
-@pytest.mark.xfail(strict=True, reason="the checkpoint that a replayed trial is to go on from is never asked for")
 @pytest.mark.filterwarnings("ignore:.*could not be had")
 def test_a_replayed_trial_goes_on_from_its_own_state() -> None:
     replay = PBTReplay([(0, {"x": 0.5}, None), (3, {"x": 0.25}, 4)])
@@ -230,7 +225,7 @@ def test_a_function_without_checkpoints_is_refused_at_its_first_interval(executo
     assert max(counts) <= INTERVAL
 
 
-@pytest.mark.parametrize("synchronous", [pytest.param(False, marks=LOSES_STATE), True])
+@pytest.mark.parametrize("synchronous", [False, True])
 @pytest.mark.parametrize("trainable", [train, Resettable])
 def test_deterministic_runs_are_the_same_twice(trainable: Callable[..., Any], synchronous: bool) -> None:
     runs = []
@@ -299,7 +294,6 @@ def test_a_killed_driver_goes_on() -> None:
     assert n_kept >= 2
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a trial that ends while it is handed out is asked for again")
 def test_a_synchronous_population_may_end_at_an_interval() -> None:
     pruner = PBT(SPACE, 3, INTERVAL, synchronous=True)
     run(Resettable, n=3, pruner=pruner, stop={"training_iteration": 2 * INTERVAL})
@@ -315,7 +309,6 @@ class SlowToSave(Resettable):
         super().save_checkpoint(folder)
 
 
-@LOSES_STATE
 def test_an_exploit_waits_for_a_checkpoint_that_is_still_being_written() -> None:
     for seed in range(3):
         analysis = run(SlowToSave, n=6, name=f"e{seed}", stop={"training_iteration": 13}, seed=seed)

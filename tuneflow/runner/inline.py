@@ -57,6 +57,11 @@ class InlineExecutor(Executor):
             raise answer
         return answer
 
+    def receive(self) -> Any:
+        """The answer that the last event brought about."""
+        answer, self._answer = self._answer, None
+        return answer
+
     def send(self, event: Event) -> None:
         """An event without an answer."""
         if self._handle is None:

@@ -96,6 +96,7 @@ class Loop:
         self._deadline_s: float | None = None
         self._is_ending = False
         self._waiting_for_donor: dict[int, int] = {}
+        self._unstarted: set[int] = set()
         self._has_seen_metric = False
         self._fatal: BaseException | None = None
 
@@ -222,7 +223,7 @@ class Loop:
             return False
         if self.rules.is_deterministic:
             return len(self._runs) < self.executor.total().times_that_fit(self.rules.request)
-        return self.executor.free().times_that_fit(self.rules.request) >= 1
+        return self.executor.free().times_that_fit(self.rules.request) > len(self._unstarted)
 
     def _next_trial(self) -> Trial | None:
         n_trials = self.rules.n_trials
@@ -240,6 +241,15 @@ class Loop:
         self._runs[trial.number] = _Run(trial, None if limit is None else self._clock.monotonic() + limit)
         self._order.enter(trial.number)
         trial.resources = rules.request.as_dict()
+        decision = trial.decision
+        if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
+            self._waiting_for_donor[trial.number] = decision.donor
+            self._unstarted.add(trial.number)
+        else:
+            self._start(trial)
+
+    def _start(self, trial: Trial) -> None:
+        rules = self.rules
         self.executor.start(assignment_for(self.study, trial, rules, self._trainable, self._key, self._kind))
 
     # Events
@@ -277,6 +287,8 @@ class Loop:
             run.verdict = decision
         if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
             self._waiting_for_donor[number] = decision.donor
+            if decision.donor == number:
+                self.executor.reply(number, Answer(decision, save=True))
         else:
             keep = self._is_kept_by_rule(event, decision)
             save = isinstance(event.checkpoint, Deferred) and (keep or is_needed(decision))
@@ -314,14 +326,21 @@ class Loop:
         for number in [number for number, wanted in self._waiting_for_donor.items() if wanted == donor]:
             del self._waiting_for_donor[number]
             run = self._runs.get(number)
-            if run is not None:
-                self.executor.reply(number, Answer(self.study.fill_exploit(run.trial)))
+            if run is None:
+                continue
+            decision = self.study.fill_exploit(run.trial)
+            if number in self._unstarted:
+                self._unstarted.discard(number)
+                self._start(run.trial)
+            else:
+                self.executor.reply(number, Answer(decision))
 
     def _vacate(self, run: _Run) -> None:
         number = run.trial.number
         del self._runs[number]
         self._order.leave(number)
         self._waiting_for_donor.pop(number, None)
+        self._unstarted.discard(number)
         if self.study.saving.is_pending(number):
             self.study.saving.give_up(run.trial)
         self._serve_waiting(number)

@@ -259,7 +259,10 @@ class SimulatedExecutor(Executor):
             if job.decision.should_stop:
                 return [saved, self._leave(job, isinstance(job.decision, Pause))]
             job.from_step, job.from_s = job.step, now_s
-            self._follow(job, job.decision, now_s)
+            if isinstance(job.decision, Exploit):
+                job.next = Next.HELD  # a copy of itself: told once more when the checkpoint was taken in
+            else:
+                self._follow(job, job.decision, now_s)
             return [saved]
         if kind is Next.END:
             return [self._leave(job, job.is_paused)]

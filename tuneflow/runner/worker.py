@@ -36,6 +36,10 @@ class _Pipe:
             raise answer
         return answer
 
+    def receive(self) -> Any:
+        with self._lock:
+            return self._connection.recv()
+
     def send(self, event: Event) -> None:
         if os.getpid() != self._pid:
             raise UsageError("a process that a trial has forked cannot report; report from the trial itself")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, is_folder_like, read_notes, stage
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
-from tuneflow.pruners.base import CONTINUE, Decision
+from tuneflow.pruners.base import CONTINUE, Decision, Exploit
 from tuneflow.trainable.messages import Answer, Assignment, Event, Reported, Saved, TrialInfo
 
 __all__ = ["Channel", "Session", "TrialInterrupt", "current", "get_checkpoint", "get_trial", "report"]
@@ -25,6 +25,10 @@ class Channel(Protocol):
 
     def send(self, event: Event) -> None:
         """Sends an event that has no answer."""
+        ...
+
+    def receive(self) -> Any:
+        """A further answer, to an event that was answered with ``Exploit`` and ``save``."""
         ...
 
 
@@ -123,6 +127,8 @@ class Session:
         )
         if callable(checkpoint) and (answer.save or (assignment.is_persistent and self._rhythm.is_due(now_s))):
             self._save(checkpoint, step, answer)
+        if answer.save and isinstance(answer.decision, Exploit):
+            answer = self.channel.receive()  # a copy of itself: known where it lies once it was taken in
         self._last_s = self.clock.monotonic()
         self.decision = answer.decision
         return answer.decision
