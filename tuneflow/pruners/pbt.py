@@ -47,7 +47,9 @@ class PBT(Pruner):
 
     A member that decides at its own interval is compared with what the others had at theirs, which may be earlier
     steps. Where values fall steadily and every member has a slot, those that come late in a round are replaced and
-    those that come early hardly ever: ``synchronous`` compares at equal steps, and so do fewer slots than members.
+    those that come early hardly ever. And what is copied may be an interval ahead: a member counts its own steps on,
+    so that the weights of an asynchronous population may have more training behind them than their members have steps.
+    ``synchronous`` compares and copies at equal steps.
 
     Randomness derives from (seed, trial, step). The cost of a decision is that of two or three searches in a sorted
     collection, O(log n) comparisons; an exploit adds that of a generator.
