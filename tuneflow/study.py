@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from optuna.trial import TrialState
 
 from tuneflow import registry
+from tuneflow.adopting import AdoptingStudy
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
 from tuneflow.pruners.base import Pause
-from tuneflow.study_core import StudyCore
 from tuneflow.trial import Trial
 from tuneflow.views import GIVEN
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Study"]
 
 
-class Study(StudyCore):
+class Study(AdoptingStudy):
     """A set of trials with one space, one sampler, one pruner and one storage. Made by ``create_study``.
 
     Example:

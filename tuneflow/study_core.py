@@ -31,7 +31,7 @@ from tuneflow.sampling import Sampling
 from tuneflow.saving import Saving, refuse_without_checkpoint
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
-from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode, is_paused
+from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode
 from tuneflow.views import StudyViews
 
 if TYPE_CHECKING:
@@ -405,38 +405,6 @@ class StudyCore(StudyViews):
             if frozen.state is not TrialState.WAITING:
                 changed = {step: config for step, config, _ in self._exploits_of(frozen)}
                 self._verdicts.replay(frozen, self._config_of_frozen(frozen), changed)
-
-    def adopt(self) -> int:
-        """Takes over the trials that a dead driver left RUNNING; ``resume`` hands out those that were not paused first.
-
-        Returns:
-            How many were taken over.
-        """
-        left = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(_RUNNING,))
-        adopted = [frozen for frozen in left if frozen.number not in self._live]
-        for frozen in adopted:
-            self._take_over(frozen.number)
-            if PAUSED in frozen.user_attrs:
-                self.sampling.mark_paused(frozen.number)
-            if not is_paused(frozen) or self._verdicts is None:
-                self._again.append(frozen.number)
-        self._again.sort()
-        return len(adopted)
-
-    def _take_over(self, number: int) -> Trial:
-        frozen = self._storage.get_trial(self._storage_id(number))
-        trial = Trial(self, self.sampling.trial(frozen._trial_id), number, _RUNNING)
-        steps = sorted(frozen.intermediate_values)
-        trial.n_reports = len(steps)
-        if steps:
-            trial.last_step, trial.last_value = steps[-1], frozen.intermediate_values[steps[-1]]
-        for step, config, donor in self._exploits_of(frozen):
-            trial.change_config(Exploit(donor, config), step)
-        if is_paused(frozen):
-            trial.decision = Pause()
-        self._live[number] = trial
-        self.saving.adopt(number, trial.last_step or 0)
-        return trial
 
     def _storage_id(self, number: int) -> int:
         try:

@@ -24,6 +24,7 @@ from tuneflow.errors import (
 )
 from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
+from tuneflow.runner.attempt import Attempt
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.failures import Attempts, failed_error, is_caught, lost_error
 from tuneflow.runner.ordering import LogicalOrder, Order
@@ -48,18 +49,6 @@ __all__ = ["Loop"]
 
 _IDLE_S = 0.5
 _logger = logging.getLogger("tuneflow")
-
-
-class _Run:
-    """One attempt of a trial, in a slot."""
-
-    __slots__ = ("deadline_s", "started_at_step", "trial", "verdict")
-
-    def __init__(self, trial: Trial, deadline_s: float | None) -> None:
-        self.trial = trial
-        self.deadline_s = deadline_s
-        self.verdict: Stop | Pause | None = None
-        self.started_at_step = trial.last_step or 0
 
 
 class Loop:
@@ -87,7 +76,7 @@ class Loop:
         self._trainable = trainable
         self._key = f"{id(trainable):x}"
         self._kind: Kind = executor.kind_of(trainable, default=rules.default_kind)
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, Attempt] = {}
         self._order = LogicalOrder(may_suggest=self._kind == "trial") if rules.is_deterministic else Order()
         self._results = Results(study.objectives.name, study.hostname, rules.time_attr)
         self._attempts = Attempts(rules)
@@ -238,7 +227,7 @@ class Loop:
     def _launch(self, trial: Trial) -> None:
         rules = self.rules
         limit = rules.trial_timeout_s
-        self._runs[trial.number] = _Run(trial, None if limit is None else self._clock.monotonic() + limit)
+        self._runs[trial.number] = Attempt(trial, None if limit is None else self._clock.monotonic() + limit)
         self._order.enter(trial.number)
         trial.resources = rules.request.as_dict()
         decision = trial.decision
@@ -254,7 +243,7 @@ class Loop:
 
     # Events
 
-    def _on_reported(self, run: _Run, event: Reported) -> None:
+    def _on_reported(self, run: Attempt, event: Reported) -> None:
         trial, number = run.trial, event.trial
         if run.verdict is not None:
             self.executor.reply(number, Answer(run.verdict))
@@ -302,7 +291,7 @@ class Loop:
             return True
         return self.rules.checkpoint_at_end and isinstance(decision, Stop)
 
-    def _on_suggested(self, run: _Run, event: Suggested) -> None:
+    def _on_suggested(self, run: Attempt, event: Suggested) -> None:
         try:
             answer = getattr(run.trial, event.method)
             if callable(answer):
@@ -311,7 +300,7 @@ class Loop:
             answer = error
         self.executor.reply(event.trial, answer)
 
-    def _on_saved(self, run: _Run, event: Saved) -> None:
+    def _on_saved(self, run: Attempt, event: Saved) -> None:
         if event.content is None:
             self.study.saving.give_up(run.trial)
         else:
@@ -335,7 +324,7 @@ class Loop:
             else:
                 self.executor.reply(number, Answer(decision))
 
-    def _vacate(self, run: _Run) -> None:
+    def _vacate(self, run: Attempt) -> None:
         number = run.trial.number
         del self._runs[number]
         self._order.leave(number)
@@ -345,7 +334,7 @@ class Loop:
             self.study.saving.give_up(run.trial)
         self._serve_waiting(number)
 
-    def _on_finished(self, run: _Run, event: Finished) -> None:
+    def _on_finished(self, run: Attempt, event: Finished) -> None:
         self._vacate(run)
         trial, verdict = run.trial, run.verdict
         if isinstance(verdict, Pause):
@@ -387,7 +376,7 @@ class Loop:
 
     # Failures
 
-    def _on_failed(self, run: _Run, error: BaseException) -> None:
+    def _on_failed(self, run: Attempt, error: BaseException) -> None:
         self._vacate(run)
         trial, verdict = run.trial, run.verdict
         trial.error = error
