@@ -104,12 +104,14 @@ class StudyCore(StudyViews):
         fixed_distributions: Mapping[str, BaseDistribution] | None = None,
         *,
         point: Mapping[str, Any] | None = None,
+        announces: bool = True,
     ) -> Trial:
         """A new trial, whatever is paused.
 
         Args:
             fixed_distributions: Optuna distributions to suggest at once, on top of the declared space.
             point: natural values by flat name that are not to be sampled: a cell of the space's grids.
+            announces: tell the listeners; else the caller calls ``announce_start`` once the trial runs.
         """
         distributions = self._distributions
         if fixed_distributions:
@@ -122,9 +124,14 @@ class StudyCore(StudyViews):
             self._storage.set_trial_user_attr(trial.storage_id, "config", plain(trial.config))
         if self._verdicts is not None:
             self._verdicts.start(trial.number, {} if distributions is None else trial.config)
+        if announces:
+            self.announce_start(trial)
+        return trial
+
+    def announce_start(self, trial: Trial) -> None:
+        """Tells the listeners of a new trial."""
         if self.listeners:
             self.listeners.emit("on_trial_start", trial)
-        return trial
 
     def resume(self, more: bool = True, *, busy: Container[int] = ()) -> Trial | None:
         """A trial that was started before and may go on: of a former driver, to be retried, or paused; or None.

@@ -190,10 +190,13 @@ class Loop:
 
     def _fill(self) -> None:
         while not self._is_over() and self._has_room():
+            n_before = self.n_started
             trial = self._next_trial()
             if trial is None:
                 return
             self._launch(trial)
+            if self.n_started > n_before:
+                self.study.announce_start(trial)  # while it starts: a listener may be writing files
 
     def _is_over(self) -> bool:
         if self._is_ending or self.study.is_stopped or self.study.sampling.is_exhausted:
@@ -222,7 +225,7 @@ class Loop:
             return trial
         point = None if self.rules.points is None else self.rules.points(self.n_started)
         self.n_started += 1
-        return self.study.start(point=point)
+        return self.study.start(point=point, announces=False)
 
     def _launch(self, trial: Trial) -> None:
         rules = self.rules
