@@ -11,6 +11,7 @@ from tuneflow.pruners.cohort import SyncPopulation
 from tuneflow.pruners.configs import copy_config
 from tuneflow.pruners.explore import CustomExplore, Explorer
 from tuneflow.pruners.population import AsyncPopulation, Member, Population
+from tuneflow.pruners.randomness import DecisionStreams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,7 @@ class PBT(Pruner):
     ``synchronous`` compares and copies at equal steps.
 
     Randomness derives from (seed, trial, step). The cost of a decision is that of two or three searches in a sorted
-    collection, O(log n) comparisons; an exploit adds that of a generator.
+    collection, O(log n) comparisons.
 
     Args:
         mutations: what is changed, by name, nested or flat (``"optimizer/lr"``): a domain, a list of values, or a
@@ -97,7 +98,7 @@ class PBT(Pruner):
         custom_explore: CustomExplore | None = None,
     ) -> None:
         self._explorer = Explorer(mutations, resample_probability, perturbation_factors, custom_explore)
-        self._entropy: int | None = None
+        self._streams: DecisionStreams | None = None
         self._set_population(population_size, perturbation_interval, quantile_fraction, burn_in, synchronous)
 
     def _set_population(
@@ -138,7 +139,7 @@ class PBT(Pruner):
         self._set_population(size, self._interval, self._fraction, self._burn_in, self._synchronous)
 
     def bind(self, space: Space | None, rng: np.random.Generator) -> None:
-        self._entropy = int(rng.integers(2**63))
+        self._streams = DecisionStreams(int(rng.integers(2**63)))
         if space is not None:
             self._bind_space(space)
 
@@ -203,11 +204,9 @@ class PBT(Pruner):
             population.save(member)
 
     def _rng(self, trial: int, step: int) -> np.random.Generator:
-        import numpy as np
-
-        if self._entropy is None:
+        if self._streams is None:
             raise UsageError("bind(space, rng) comes before the first report; a Study does that")
-        return np.random.default_rng([self._entropy, trial, step])
+        return self._streams(trial, step)
 
     def _observe(self, member: Member, step: int, value: float) -> None:
         """A member is at its interval, with the configuration that it has had since the one before."""
@@ -243,13 +242,13 @@ class PBT(Pruner):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "entropy": self._entropy,
+            "entropy": None if self._streams is None else self._streams.seed,
             "n_started": self._n_started,
             "populations": [[number, population.state_dict()] for number, population in self._populations.items()],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._entropy = state["entropy"]
+        self._streams = None if state["entropy"] is None else DecisionStreams(state["entropy"])
         self._n_started = state["n_started"]
         self._members, self._populations = {}, {}
         for number, inner in state["populations"]:

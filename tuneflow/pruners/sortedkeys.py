@@ -8,12 +8,12 @@ from itertools import islice
 
 __all__ = ["SortedKeys"]
 
-_LOAD = 1000
+_LOAD = 4000
 """Keys per block when a full block is split: moving half a block in memory costs less than one comparison of tuples."""
 
 
 class SortedKeys:
-    """A sorted collection of distinct ``(value, number)`` keys, kept in blocks of about a thousand.
+    """A sorted collection of distinct ``(value, number)`` keys, kept in blocks of some thousands.
 
     Adding, removing, ``rank`` and indexing bisect within one block and step over the others: a few microseconds for
     100,000 keys. Values must not be NaN, which has no place in an order.
