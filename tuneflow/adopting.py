@@ -36,7 +36,7 @@ class AdoptingStudy(StudyCore):
 
     def _take_over(self, number: int) -> Trial:
         frozen = self._storage.get_trial(self._storage_id(number))
-        trial = Trial(self, self.sampling.trial(frozen._trial_id), number, _RUNNING)
+        trial = Trial(self, frozen._trial_id, number, _RUNNING)
         steps = sorted(frozen.intermediate_values)
         trial.n_reports = len(steps)
         if steps:

@@ -305,12 +305,14 @@ class Keeper:
             kept = Kept(step, Checkpoint(target), score, reason, _size(target) if self._counts else 0)
         else:
             kept = Kept(step, given, score, reason)
-        entries = self._kept.setdefault(trial, [])
-        entries[:] = [entry for entry in entries if entry.step != step]
-        entries.append(kept)
         self._total_bytes += kept.size_bytes
-        for spare in self.retention.spare(entries):
-            self._delete(trial, spare)
+        entries = self._kept.get(trial)
+        if not entries:
+            self._kept[trial] = [kept]
+        else:
+            entries[:] = [*(entry for entry in entries if entry.step != step), kept]
+            for spare in self.retention.spare(entries):
+                self._delete(trial, spare)
         if self._counts:
             self._fit_budget()
         return kept

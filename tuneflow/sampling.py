@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 
 from tuneflow.samplers.random import RandomSampler
 from tuneflow.samplers.seeding import derive, is_reseedable, reseed
+from tuneflow.storage.memory import Memory
 from tuneflow.storage.view import ViewStorage
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 __all__ = ["Sampling"]
 
@@ -26,6 +28,22 @@ class _SamplingStudy(optuna.Study):
 
     def stop(self) -> None:
         self.is_exhausted = True
+
+
+class Asked(NamedTuple):
+    """A trial that has just been made.
+
+    Attributes:
+        storage_id: its id in Optuna's storage.
+        number: its number.
+        handle: Optuna's own object for it; None where none was needed.
+        drawn: the stored trial, not to be kept, where all parameters were drawn at once; None where they were not.
+    """
+
+    storage_id: int
+    number: int
+    handle: optuna.Trial | None
+    drawn: FrozenTrial | None
 
 
 class Sampling:
@@ -59,7 +77,7 @@ class Sampling:
 
     def ask(
         self, distributions: Mapping[str, BaseDistribution] | None, point: Mapping[str, Any] | None = None
-    ) -> optuna.Trial:
+    ) -> Asked:
         """A waiting trial, or a new one.
 
         Args:
@@ -68,9 +86,12 @@ class Sampling:
         """
         if self._is_seeded:
             reseed(self._study.sampler, derive(self._seed, self._n_known))
-        trial = self._ask(distributions) if not point else self._ask_at(distributions or {}, point)
-        self._n_known = trial.number + 1
-        return trial
+        asked = self._draw(distributions or {}) if not point else None
+        if asked is None:
+            trial = self._ask_at(distributions or {}, point) if point else self._study.ask(distributions)  # type: ignore[arg-type]
+            asked = Asked(trial._trial_id, trial.number, trial, None)
+        self._n_known = asked.number + 1
+        return asked
 
     def _ask_at(self, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]) -> optuna.Trial:
         trial = self._study.ask()
@@ -79,14 +100,18 @@ class Sampling:
             trial._suggest(name, distribution)
         return trial
 
-    def _ask(self, distributions: Mapping[str, BaseDistribution] | None) -> optuna.Trial:
-        """Optuna's ``ask``; a sampler that looks at no other trial has all parameters written in one go."""
+    def _draw(self, distributions: Mapping[str, BaseDistribution]) -> Asked | None:
+        """A new trial of a sampler that looks at no other one, written in one go; None where that cannot be."""
         study, storage = self._study, self._view.inner
         if not distributions or not isinstance(study.sampler, RandomSampler):
-            return study.ask(distributions)  # type: ignore[arg-type]
+            return None
         if storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.WAITING,)):
-            return study.ask(distributions)  # type: ignore[arg-type]
-        return optuna.Trial(study, storage.create_new_trial(study._study_id, study.sampler.draw(distributions)))
+            return None
+        drawn = study.sampler.draw(distributions)
+        take_in = storage.take_in if isinstance(storage, Memory) else storage.create_new_trial
+        storage_id = take_in(study._study_id, drawn)
+        number = drawn.number if drawn.number >= 0 else storage.get_trial_number_from_id(storage_id)
+        return Asked(storage_id, number, None, drawn)
 
     def trial(self, storage_id: int) -> optuna.Trial:
         """A trial that was started before."""

@@ -117,8 +117,9 @@ class StudyCore(StudyViews):
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
         pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
-        inner = self.sampling.ask(distributions, pinned)
-        trial = Trial(self, inner, inner.number, _RUNNING)
+        asked = self.sampling.ask(distributions, pinned)
+        config = None if asked.drawn is None else self._config_of_frozen(asked.drawn)
+        trial = Trial(self, asked.storage_id, asked.number, _RUNNING, handle=asked.handle, config=config)
         self._live[trial.number] = trial
         if self.space is not None and not self.space.is_exact:
             self._storage.set_trial_user_attr(trial.storage_id, "config", plain(trial.config))
@@ -436,6 +437,10 @@ class StudyCore(StudyViews):
     def folder_of(self, trial: Trial) -> Path:
         """The trial's own folder."""
         return self.folders.make(trial.number)
+
+    def handle_of(self, trial: Trial) -> optuna.Trial:
+        """Optuna's own object for a trial."""
+        return self.sampling.trial(trial.storage_id)
 
     def seed_of(self, trial: Trial) -> int:
         """The trial's own seed, in [0, 2**32)."""

@@ -30,6 +30,8 @@ class Owner(Protocol):
 
     def seed_of(self, trial: Trial) -> int: ...
 
+    def handle_of(self, trial: Trial) -> optuna.Trial: ...
+
 
 def should_prune(decision: Decision | None) -> bool:
     """Optuna's question, answered from a decision: a pause, or a stop before the full budget."""
@@ -41,6 +43,7 @@ class Trial:
 
     Attributes:
         number: the trial's number in the study, from 0.
+        storage_id: the trial's id in Optuna's storage.
         start_step: the step of ``checkpoint``; 0 without one.
         last_step: the last step recorded; None before the first report.
         last_value: the metric at ``last_step``.
@@ -68,7 +71,7 @@ class Trial:
         "_checkpoint",
         "_config",
         "_config_is_own",
-        "_optuna",
+        "_handle",
         "_owner",
         "_restart_from",
         "attempt",
@@ -85,15 +88,26 @@ class Trial:
         "schedule",
         "start_step",
         "state",
+        "storage_id",
         "time_total_s",
     )
 
-    def __init__(self, owner: Owner, optuna_trial: optuna.Trial, number: int, state: TrialState) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        storage_id: int,
+        number: int,
+        state: TrialState,
+        *,
+        handle: optuna.Trial | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
         self._owner = owner
-        self._optuna = optuna_trial
+        self._handle = handle
+        self.storage_id = storage_id
         self.number = number
         self.state = state
-        self._config: dict[str, Any] | None = None
+        self._config = config
         self._config_is_own = False
         self._checkpoint: Any = None
         self._restart_from: int | None = None
@@ -251,9 +265,11 @@ class Trial:
     # For the study
 
     @property
-    def storage_id(self) -> int:
-        """The trial's id in Optuna's storage."""
-        return self._optuna._trial_id
+    def _optuna(self) -> optuna.Trial:
+        """Optuna's own trial, made when first needed: it holds a copy of all that is stored."""
+        if self._handle is None:
+            self._handle = self._owner.handle_of(self)
+        return self._handle
 
     @property
     def frozen(self) -> FrozenTrial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from tuneflow.clock import Clock
@@ -40,6 +41,10 @@ class Executor(ABC):
         """Called once by the Loop. An executor that runs trials on the caller's own thread hands ``Reported``,
         ``Suggested`` and ``Saved`` to ``handle``, which answers through ``reply`` before it returns.
         """
+
+    def running(self) -> AbstractContextManager[Any]:
+        """Entered by the Loop for the length of its run."""
+        return nullcontext()
 
     def prepare(self, trainable: Any, key: str) -> None:  # noqa: B027
         """Called once before the first ``start`` of a trainable; raises where it cannot be run here."""

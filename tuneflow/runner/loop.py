@@ -99,6 +99,10 @@ class Loop:
             BaseException: an exception of a trial that ``rules.catch`` does not name.
             KeyboardInterrupt: trials that ran stay resumable.
         """
+        with self.executor.running():
+            self._run()
+
+    def _run(self) -> None:
         check_fits(self.rules.request, self.executor.total())
         self._check_checkpoints()
         self.executor.attach(self._handle_now)

@@ -43,6 +43,11 @@ class Memory(InMemoryStorage):
             for attrs in (trial.user_attrs, trial.system_attrs):
                 if attrs:
                     attrs.update(copy.deepcopy(attrs))
+            return self.take_in(study_id, trial)
+
+    def take_in(self, study_id: int, trial: FrozenTrial) -> int:
+        """Stores a new trial, the object itself, which nobody else may hold. Returns its id."""
+        with self._lock:
             trials = self._studies[study_id].trials
             trial_id = self._max_trial_id = self._max_trial_id + 1
             trial.number, trial._trial_id = len(trials), trial_id
