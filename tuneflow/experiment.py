@@ -63,6 +63,7 @@ def run(
     loggers: Sequence[Any] | None = None,
     progress_reporter: Any = None,
     verbose: int = 2,
+    echo_output: bool | None = None,
     resume: bool | str = False,
     seed: int | None = None,
     deterministic: bool = False,
@@ -86,7 +87,7 @@ def run(
         scheduler: a pruner's name, a tuneflow or Optuna pruner, or one of ``tuneflow.schedulers``.
         points_to_evaluate: configurations to try first; missing entries are sampled.
         max_concurrent_trials: trials at a time; as many as fit by default.
-        resources_per_trial: ``{"cpu": 1, "gpu": 0.5}``.
+        resources_per_trial: ``{"cpu": 1, "gpu": 0.5}``; ``"memory_bytes"`` limits what a trial's processes hold.
         executor: "processes" (default), "inline", "ray", "simulated", or an ``Executor``.
         time_budget_s: seconds after which the run ends.
         trial_timeout_s: hard limit on one attempt of a trial, in seconds.
@@ -103,6 +104,8 @@ def run(
         loggers: the loggers, classes or objects; ``tuneflow.callbacks.DEFAULT_LOGGERS`` by default.
         progress_reporter: shows progress in place of the built-in table.
         verbose: 0 silent, 1 status, 2 status and results, 3 everything.
+        echo_output: whether what trials print is shown as well as kept in their folders (``stdout.txt``,
+            ``stderr.txt``), each line after its trial's id; by default where ``verbose`` is 3.
         resume: True goes on with the experiment of this name, "auto" does so if it exists, "errored" also tries
             its failed trials again.
         seed: fixes every configuration and decision of a sequential or deterministic run.
@@ -146,6 +149,7 @@ def run(
         time_attr=settings.time_attr,
         is_deterministic=deterministic,
         name=folder.name,
+        echoes=verbose >= 3 if echo_output is None else echo_output,
         points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
     )
     retention = Retention(

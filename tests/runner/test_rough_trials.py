@@ -37,7 +37,8 @@ def test_a_thread_that_outlives_its_trial_cannot_report_into_the_next() -> None:
                     try:
                         tune.report(loss=-100.0 - step)
                     except Exception as error:
-                        Path("late.txt").write_text(str(error))
+                        Path("late.draft").write_text(str(error))
+                        Path("late.draft").rename("late.txt")
 
             threading.Thread(target=late, daemon=True).start()
             tune.report(loss=0.0)

@@ -30,8 +30,10 @@ def assignment_for(study: Study, trial: Trial, rules: Rules, trainable: Any, key
         folder=study.folders.name_of(trial.number),
         cpu=rules.request.cpu,
         gpu=rules.request.gpu,
+        memory_bytes=rules.request.memory_bytes,
         device=trial.device,
         time_total_s=trial.time_total_s,
         name=rules.name,
         is_persistent=not study.folders.is_temporary,
+        echo=f"[{trial.trial_id}] " if rules.echoes else None,
     )

@@ -63,7 +63,11 @@ class Executor(ABC):
 
     @abstractmethod
     def kill(self, trial: int) -> None:
-        """Ends a trial now. Its resources are free afterwards and no event follows."""
+        """Ends a trial now. No event follows; ``free`` says when what it held is free again."""
+
+    def last_output(self, trial: int) -> str:
+        """The last lines that a trial printed, also right after ``kill``; "" where they are not kept."""
+        return ""
 
     @abstractmethod
     def free(self) -> Resources:

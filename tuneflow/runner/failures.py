@@ -28,13 +28,15 @@ def failed_error(event: Failed, *, keeps_original: bool, is_remote: bool) -> Bas
         is_remote: the traceback was left in another process.
     """
     make = OutOfMemory if event.is_out_of_memory else TrialFailed
-    error = make(event.summary, trial=event.trial, traceback_text=event.traceback_text)
+    error = make(event.summary, trial=event.trial, traceback_text=event.traceback_text, output=event.output)
     if event.error is None or not keeps_original:
         error.__cause__ = event.error
         return error
     if is_remote:
         text = f"in the worker process:\n{event.traceback_text}"
-        event.error.__cause__ = TrialFailed(text, trial=event.trial, traceback_text=event.traceback_text)
+        event.error.__cause__ = TrialFailed(
+            text, trial=event.trial, traceback_text=event.traceback_text, output=event.output
+        )
     return event.error
 
 

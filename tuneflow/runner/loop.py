@@ -112,7 +112,7 @@ class Loop:
         try:
             while True:
                 self._fill()
-                if not self._runs:
+                if not self._runs and (self._has_room() or self._is_over()):
                     break
                 self._take_in(self.executor.poll(self._poll_timeout_s()))
                 self._check_deadlines()
@@ -237,6 +237,7 @@ class Loop:
         self._runs[trial.number] = Attempt(trial, None if limit is None else self._clock.monotonic() + limit)
         self._order.enter(trial.number)
         trial.resources = rules.request.as_dict()
+        trial.device = "cuda:0" if rules.request.gpu else "cpu"  # the first of those that its process sees
         decision = trial.decision
         if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
             self._waiting_for_donor[trial.number] = decision.donor
@@ -462,9 +463,10 @@ class Loop:
         while (deadline_s := self._next_deadline_s()) is not None and now_s >= deadline_s:
             run = next(iter(self._runs.values()))
             self.hit_time_limit = True
-            self.executor.kill(run.trial.number)
-            limit = self.rules.trial_timeout_s
-            self._on_failed(run, TrialTimeout(f"trial {run.trial.number} ran past {limit} s", trial=run.trial.number))
+            number, limit = run.trial.number, self.rules.trial_timeout_s
+            self.executor.kill(number)
+            output = self.executor.last_output(number)
+            self._on_failed(run, TrialTimeout(f"trial {number} ran past {limit} s", trial=number, output=output))
 
     def _end_at_time_limit(self) -> None:
         """The run's time is over: trials that reported end as complete with what they have, others are dropped."""

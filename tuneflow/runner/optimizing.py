@@ -69,6 +69,7 @@ def optimize(
         catch=catch,
         default_kind="trial",
         name=study.study_name,
+        echoes=True,
     )
     chosen, is_own = executor_from(
         executor, total=total, default_kind="trial", default="inline" if is_inline else "processes"

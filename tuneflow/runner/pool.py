@@ -78,16 +78,21 @@ class WorkerProcess:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def kill(self, *, grace_s: float = 0.0) -> int | None:
-        """Ends the process group: SIGTERM, then SIGKILL after ``grace_s``. Returns its exit code."""
-        if grace_s > 0 and self.is_alive:
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(grace_s)
+    def terminate(self) -> None:
+        """Tells the process group to end: SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> int | None:
+        """Ends the process group: SIGKILL. Returns the worker's exit code."""
         self._signal(signal.SIGKILL)
         code = self.process.wait()
         self.connection.close()
         return code
+
+    def tidy(self) -> None:
+        """Has the worker remove the files that it keeps ready for output."""
+        if not self.connection.closed:
+            self.send(("tidy", None))
 
     def dismiss(self) -> None:
         """Lets an idle worker end by itself."""
@@ -104,13 +109,15 @@ class Pool:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._idle: list[WorkerProcess] = []
+        self._dismissed: list[WorkerProcess] = []
         self._clock = clock or SystemClock()
         self._owner = os.getpid()
 
     def take(self, environment: tuple[tuple[str, str], ...]) -> WorkerProcess:
         """An idle worker with this environment, else a new one."""
         if os.getpid() != self._owner:
-            self._idle, self._owner = [], os.getpid()
+            self._idle, self._dismissed, self._owner = [], [], os.getpid()
+        self._dismissed = [worker for worker in self._dismissed if worker.is_alive]
         for index in range(len(self._idle) - 1, -1, -1):
             worker = self._idle[index]
             if not worker.is_alive:
@@ -119,6 +126,10 @@ class Pool:
             elif worker.environment == environment:
                 del self._idle[index]
                 return worker
+        if self._idle:  # one in, one out: workers for other devices or thread counts would only pile up
+            other = self._idle.pop(0)
+            other.dismiss()
+            self._dismissed.append(other)
         return WorkerProcess(environment)
 
     def put_back(self, worker: WorkerProcess) -> None:
@@ -132,9 +143,9 @@ class Pool:
         """Ends all idle workers."""
         if os.getpid() != self._owner:
             return
-        workers, self._idle = self._idle, []
-        for worker in workers:
+        for worker in self._idle:
             worker.dismiss()
+        workers, self._idle, self._dismissed = [*self._idle, *self._dismissed], [], []
         for worker in workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout_s)

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneflow.errors import InvalidArgument, ResourcesUnavailable
+from tuneflow.runner.gpus import find_gpus
 
-__all__ = ["Resources", "machine", "request_from"]
+__all__ = ["Available", "Resources", "check_fits", "machine", "request_from", "times_in_shares"]
 
 _EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """CPUs and GPUs; GPUs may be shared in fractions.
+    """CPUs, GPUs and memory; GPUs may be shared in fractions.
 
     Attributes:
         cpu: number of CPU cores, >= 0.
         gpu: number of GPUs, >= 0; a fraction below 1 shares a device.
+        memory_bytes: of a trial: the limit on what its processes hold in memory; 0 for none. Of a machine: what it
+            has; 0 where that is not known.
 
     Example:
         >>> Resources(cpu=4, gpu=1).times_that_fit(Resources(cpu=1, gpu=0.5))
@@ -30,9 +33,10 @@ class Resources:
 
     cpu: float = 1.0
     gpu: float = 0.0
+    memory_bytes: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("cpu", "gpu"):
+        for name in ("cpu", "gpu", "memory_bytes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise InvalidArgument(f"{name}={value!r} must be a number >= 0")
@@ -44,50 +48,60 @@ class Resources:
         counts = []
         if request.cpu > 0:
             counts.append(int(self.cpu / request.cpu + _EPSILON))
-        if request.gpu >= 1:
-            counts.append(int(self.gpu / request.gpu + _EPSILON))
-        elif request.gpu > 0:
-            counts.append(int(self.gpu) * int(1 / request.gpu + _EPSILON))
+        if request.gpu > 0:
+            counts.append(self._times_on_gpus(request.gpu))
+        if request.memory_bytes > 0 and self.memory_bytes > 0:
+            counts.append(int(self.memory_bytes / request.memory_bytes + _EPSILON))
         return min(counts) if counts else 1
 
-    def minus(self, request: Resources) -> Resources:
-        """What is left when ``request`` is taken."""
-        return Resources(cpu=max(0.0, self.cpu - request.cpu), gpu=max(0.0, self.gpu - request.gpu))
+    def _times_on_gpus(self, gpu: float) -> int:
+        return times_in_shares((1.0,) * int(self.gpu), gpu)
 
     def as_dict(self) -> dict[str, float]:
-        """``{"cpu": 1.0, "gpu": 0.0}``."""
-        return {"cpu": float(self.cpu), "gpu": float(self.gpu)}
+        """``{"cpu": 1.0, "gpu": 0.0}``; ``memory_bytes`` where there is a limit."""
+        found = {"cpu": float(self.cpu), "gpu": float(self.gpu)}
+        return {**found, "memory_bytes": float(self.memory_bytes)} if self.memory_bytes else found
 
     def __str__(self) -> str:
-        return f"{self.cpu:g} CPU, {self.gpu:g} GPU"
+        memory = f", {self.memory_bytes / 2**30:.3g} GiB of memory" if self.memory_bytes else ""
+        return f"{self.cpu:g} CPU, {self.gpu:g} GPU{memory}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Available(Resources):
+    """What is left of a machine, device by device: two halves of different GPUs do not make a whole one.
+
+    Attributes:
+        shares: the free share of each GPU, in [0, 1].
+    """
+
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """What is left may be any amount."""
+
+    def _times_on_gpus(self, gpu: float) -> int:
+        return times_in_shares(self.shares, gpu)
+
+
+def times_in_shares(shares: tuple[float, ...], gpu: float) -> int:
+    """How many requests for ``gpu`` devices fit into free shares of devices."""
+    if gpu >= 1:
+        return int(sum(1 for share in shares if share >= 1 - _EPSILON) / gpu + _EPSILON)
+    return sum(int(share / gpu + _EPSILON) for share in shares)
 
 
 def machine() -> Resources:
-    """What this process may use: the CPUs of its affinity mask, and the visible GPUs, found without starting CUDA."""
+    """What this process may use: the CPUs of its affinity mask, the visible GPUs, the memory. CUDA is not started."""
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:
         cpus = os.cpu_count() or 1
-    return Resources(cpu=float(cpus), gpu=float(len(visible_gpus())))
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that CUDA would show, as ``CUDA_VISIBLE_DEVICES`` takes them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() and name.strip() != "-1"]
     try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
+        memory_bytes = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):
+        memory_bytes = 0.0
+    return Resources(cpu=float(cpus), gpu=float(len(find_gpus().names)), memory_bytes=max(0.0, memory_bytes))
 
 
 def request_from(given: Mapping[str, Any] | Resources | None) -> Resources:
@@ -100,19 +114,30 @@ def request_from(given: Mapping[str, Any] | Resources | None) -> Resources:
         return Resources()
     if isinstance(given, Resources):
         return given
-    unknown = sorted(set(given) - {"cpu", "gpu"})
+    known = ("cpu", "gpu", "memory_bytes")
+    unknown = sorted(set(given) - set(known))
     if unknown:
-        raise InvalidArgument(f"resources_per_trial has unknown entries {', '.join(unknown)}; known are cpu, gpu")
-    return Resources(cpu=given.get("cpu", 1.0), gpu=given.get("gpu", 0.0))
+        raise InvalidArgument(
+            f"resources_per_trial has unknown entries {', '.join(unknown)}; known are {', '.join(known)}"
+        )
+    return Resources(
+        cpu=given.get("cpu", 1.0), gpu=given.get("gpu", 0.0), memory_bytes=given.get("memory_bytes") or 0.0
+    )
 
 
 def check_fits(request: Resources, total: Resources) -> int:
     """How many trials run at once.
 
     Raises:
-        ResourcesUnavailable: not even one does.
+        ResourcesUnavailable: not even one does; the message says what there is.
     """
     n_slots = total.times_that_fit(request)
     if n_slots < 1:
-        raise ResourcesUnavailable(f"a trial asks for {request}, but there is only {total}; ask for less per trial")
+        hint = ""
+        if request.gpu > total.gpu:
+            problem = find_gpus().problem
+            hint = f" ({problem})" if problem else ""
+        raise ResourcesUnavailable(
+            f"a trial asks for {request}, but there is only {total}{hint}; ask for less per trial"
+        )
     return n_slots

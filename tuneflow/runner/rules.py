@@ -36,6 +36,7 @@ class Rules:
         is_deterministic: events are handled in logical order.
         default_kind: how to call a function of one argument whose name does not tell.
         name: the experiment's name.
+        echoes: whether what trials print in other processes is shown too.
         points: gives the fixed part of new trial number i, a cell of a grid; None for none.
     """
 
@@ -55,6 +56,7 @@ class Rules:
     is_deterministic: bool = False
     default_kind: Any = "config"
     name: str = ""
+    echoes: bool = False
     points: Callable[[int], dict[str, Any] | None] | None = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import pickle
@@ -13,6 +14,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tuneflow.errors import UsageError
+from tuneflow.runner.gpu_share import limit_memory
+from tuneflow.runner.output import OutputFiles, last_output
 from tuneflow.trainable.messages import Assignment, Event, Failed, Finished
 from tuneflow.trainable.running import failure, kind_of, run
 from tuneflow.trainable.session import Session
@@ -52,10 +55,11 @@ class _Pipe:
         self._connection.send_bytes(payload)
 
 
-def _watch_parent(parent: int) -> None:
-    """Ends this process group when the driver is gone: nobody would read what it finds."""
+def _watch(parent: int, output: OutputFiles) -> None:
+    """Ends this process group when the driver is gone: nobody would read what it finds. Moves output on meanwhile."""
     while os.getppid() == parent:
         time.sleep(0.5)
+        output.tick()
     _end_group()
 
 
@@ -79,7 +83,7 @@ def _sendable(event: Finished | Failed) -> Finished | Failed:
     return event
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, output: OutputFiles) -> None:
     pipe = _Pipe(connection)
     pid = os.getpid()
     trainables: dict[str, Any] = {}
@@ -90,8 +94,11 @@ def _serve(connection: Connection) -> None:
             return
         if kind == "exit":
             return
+        if kind == "tidy":
+            output.tidy()
         if kind == "environment":
             _take_environment(payload)
+            limit_memory()
         elif kind == "trainable":
             key, blob = payload
             trainables.clear()
@@ -104,7 +111,12 @@ def _serve(connection: Connection) -> None:
                 text = f"the configuration could not be read in the worker process: {type(error).__name__}: {error}"
                 event: Finished | Failed = Failed(trial, attempt, None, text, "", False)
             else:
+                output.begin(assignment.folder, echo=assignment.echo)
                 event = _run(assignment, default_kind, trainables, pipe)
+                if isinstance(event, Failed):
+                    output.flush()
+                    event = event._replace(output=last_output(assignment.folder, pid))
+                output.end()
             if os.getpid() != pid:
                 os._exit(0)  # a child that the trial forked and that came back from it: the trial is its parent's
             try:
@@ -155,10 +167,15 @@ def main() -> None:
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
-    threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="tuneflow-parent-watch").start()
+    output = OutputFiles()
+    # What a trial did when it crashed, or hung until it was told to end, is the last thing that it prints.
+    faulthandler.enable()
+    faulthandler.register(signal.SIGTERM, chain=True)
+    threading.Thread(target=_watch, args=(parent, output), daemon=True, name="tuneflow-watch").start()
     try:
-        _serve(connection)
+        _serve(connection, output)
     finally:
+        output.tidy()
         connection.close()
 
 

@@ -33,10 +33,12 @@ class Assignment:
         folder: the trial's folder; it may not exist yet.
         cpu: CPU share.
         gpu: GPU share.
+        memory_bytes: limit on what the trial's processes hold in memory; 0 for none.
         device: "cpu" or "cuda:0".
         time_total_s: time that earlier attempts took up to ``checkpoint``.
         name: the experiment's name.
         is_persistent: checkpoints outlive the process, so that saving for recovery makes sense.
+        echo: what is put before each line that the trial prints where it is shown too; None to keep it in files only.
     """
 
     trial: int
@@ -52,10 +54,12 @@ class Assignment:
     folder: str = ""
     cpu: float = 1.0
     gpu: float = 0.0
+    memory_bytes: float = 0.0
     device: str = "cpu"
     time_total_s: float = 0.0
     name: str = ""
     is_persistent: bool = False
+    echo: str | None = None
 
     def info(self) -> TrialInfo:
         """What ``tune.get_trial()`` returns."""
@@ -82,6 +86,8 @@ class TrialInfo:
         self.trial_id = f"{assignment.trial:05d}"
         self.config = assignment.config
         self.resources = {"cpu": assignment.cpu, "gpu": assignment.gpu}
+        if assignment.memory_bytes:
+            self.resources["memory_bytes"] = assignment.memory_bytes
         self.device = assignment.device
         self.seed = assignment.seed
         self.attempt = assignment.attempt
@@ -195,6 +201,7 @@ class Failed(NamedTuple):
         summary: "ValueError: text".
         traceback_text: the trial's own traceback.
         is_out_of_memory: host or device memory ran out.
+        output: the last lines that it printed, "" where they are not kept.
     """
 
     trial: int
@@ -203,6 +210,7 @@ class Failed(NamedTuple):
     summary: str
     traceback_text: str
     is_out_of_memory: bool
+    output: str = ""
 
 
 class Lost(NamedTuple):
