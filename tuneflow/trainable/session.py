@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -60,7 +61,8 @@ class Session:
         self.clock = clock or SystemClock()
         self.in_class = False
         self._lock = threading.RLock()  # a trial may report from threads of its own
-        self._foreign = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        # The threads themselves: their ids are used again.
+        self._foreign = weakref.WeakSet(threading.enumerate()) - {threading.current_thread()}
         self.decision: Decision = CONTINUE
         self.last_step = assignment.start_step
         self._pid = os.getpid()
@@ -85,7 +87,7 @@ class Session:
         self.decision = CONTINUE
         self.checkpoint = checkpoint
 
-    def is_open_to(self, thread: int) -> bool:
+    def is_open_to(self, thread: threading.Thread) -> bool:
         """Whether a thread belongs to this trial: one that an earlier trial left running does not."""
         return thread not in self._foreign
 
@@ -196,7 +198,7 @@ def current(call: str) -> Session:
             f"methods of the trial that study.ask() returned"
         )
     session = _current[-1]
-    if not session.is_open_to(threading.get_ident()):
+    if not session.is_open_to(threading.current_thread()):
         raise UsageError(f"{call}: the trial that started this thread has ended; join threads before the trial returns")
     return session
 
