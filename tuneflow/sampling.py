@@ -76,20 +76,31 @@ class Sampling:
         return self._study.is_exhausted
 
     def ask(
-        self, distributions: Mapping[str, BaseDistribution] | None, point: Mapping[str, Any] | None = None
+        self,
+        distributions: Mapping[str, BaseDistribution] | None,
+        point: Mapping[str, Any] | None = None,
+        *,
+        marks: Mapping[str, Any] | None = None,
+        company: int = 0,
     ) -> Asked:
         """A waiting trial, or a new one.
 
         Args:
             distributions: suggested at once.
             point: parameters that are not to be sampled; what a waiting trial was given goes before them.
+            marks: system attributes to store with the trial.
+            company: 0 for the only driver of the study; else a number of this driver's own, so that drivers with the
+                same seed do not all try the same.
         """
         if self._is_seeded:
-            reseed(self._study.sampler, derive(self._seed, self._n_known))
-        asked = self._draw(distributions or {}) if not point else None
+            path = (self._n_known, company) if company else (self._n_known,)
+            reseed(self._study.sampler, derive(self._seed, *path))
+        asked = self._draw(distributions or {}, marks) if not point else None
         if asked is None:
             trial = self._ask_at(distributions or {}, point) if point else self._study.ask(distributions)  # type: ignore[arg-type]
             asked = Asked(trial._trial_id, trial.number, trial, None)
+            for key, value in (marks or {}).items():
+                self._view.inner.set_trial_system_attr(asked.storage_id, key, value)
         self._n_known = asked.number + 1
         return asked
 
@@ -100,7 +111,7 @@ class Sampling:
             trial._suggest(name, distribution)
         return trial
 
-    def _draw(self, distributions: Mapping[str, BaseDistribution]) -> Asked | None:
+    def _draw(self, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any] | None) -> Asked | None:
         """A new trial of a sampler that looks at no other one, written in one go; None where that cannot be."""
         study, storage = self._study, self._view.inner
         if not distributions or not isinstance(study.sampler, RandomSampler):
@@ -108,6 +119,7 @@ class Sampling:
         if storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.WAITING,)):
             return None
         drawn = study.sampler.draw(distributions)
+        drawn.system_attrs.update(marks or {})
         take_in = storage.take_in if isinstance(storage, Memory) else storage.create_new_trial
         storage_id = take_in(study._study_id, drawn)
         number = drawn.number if drawn.number >= 0 else storage.get_trial_number_from_id(storage_id)
@@ -138,6 +150,10 @@ class Sampling:
         """From now on samplers see this trial as pruned, also when it is resumed."""
         self._once_paused.add(number)
         self._view.n_paused = len(self._once_paused)
+
+    def share(self) -> None:
+        """Others may pause trials in this study too."""
+        self._view.shared = True
 
     def would_prune(self, storage_id: int) -> bool:
         """Whether the study's Optuna pruner would stop a trial after its last report."""

@@ -211,7 +211,11 @@ class Study(AdoptingStudy):
         self.listeners.add(registry.resolve("callbacks", "as_callback")(callback))
 
     def close(self) -> None:
-        """Writes everything to disk; the study can still be read and used afterwards."""
+        """Writes everything to disk, and gives unfinished trials to other drivers of the study, now or later.
+
+        The study can still be read afterwards.
+        """
+        self.sharing.drivers.leave()
         flush = getattr(self._storage, "flush", None)
         if callable(flush):
             flush()

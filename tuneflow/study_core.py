@@ -29,6 +29,7 @@ from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.samplers.seeding import derive
 from tuneflow.sampling import Sampling
 from tuneflow.saving import Saving, refuse_without_checkpoint
+from tuneflow.sharing import Sharing
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode
@@ -88,8 +89,13 @@ class StudyCore(StudyViews):
         self._again: list[int] = []
         self._handed_out: list[int] = []
         self._has_warned_restart = False
+        self.sharing = Sharing(inner, clock)
         self._verdicts = make_verdicts(self)
-        if self.n_new:
+        if self._verdicts is not None:
+            self.sharing.watch()
+        n_new = self.n_new
+        self.sharing.begin_at(n_new)
+        if n_new:
             self._rebuild()
 
     def _all_distributions(self) -> dict[str, BaseDistribution] | None:
@@ -117,13 +123,19 @@ class StudyCore(StudyViews):
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
         pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
-        asked = self.sampling.ask(distributions, pinned)
+        sharing = self.sharing
+        company = sharing.company
+        if company:
+            self.sampling.share()
+        asked = self.sampling.ask(distributions, pinned, marks=sharing.drivers.marks, company=company)
+        sharing.started(asked.number)
         config = None if asked.drawn is None else self._config_of_frozen(asked.drawn)
         trial = Trial(self, asked.storage_id, asked.number, _RUNNING, handle=asked.handle, config=config)
         self._live[trial.number] = trial
         if self.space is not None and not self.space.is_exact:
             self._storage.set_trial_user_attr(trial.storage_id, "config", plain(trial.config))
         if self._verdicts is not None:
+            self.fold_others()  # those with lower numbers have started before
             self._verdicts.start(trial.number, {} if distributions is None else trial.config)
         if announces:
             self.announce_start(trial)
@@ -251,20 +263,21 @@ class StudyCore(StudyViews):
             return self._repeated(trial, step)
         if checkpoint is not None:
             checkpoint = self.saving.check(checkpoint)
+        decision: Decision = CONTINUE
+        verdicts = self._verdicts
         if value is not None:
-            self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            is_stored_first = verdicts is None or verdicts.reads_storage
+            if is_stored_first:
+                self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            if verdicts is not None and not isinstance(answered, Stop):
+                decision = self._judge(verdicts, trial, step, value, checkpoint is not None)
+            if not is_stored_first:  # whoever reads the value finds what was decided on it
+                self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
             trial.last_value = value
         trial.last_step = step
         trial.n_reports += 1
         if isinstance(answered, Stop):
             return answered
-        decision: Decision = CONTINUE
-        if self._verdicts is not None and value is not None:
-            decision = self._verdicts.report(trial.number, step, value, checkpoint is not None)
-            if decision is not CONTINUE:
-                if checkpoint is None and self.needs_checkpoints:
-                    refuse_without_checkpoint(decision, trial.number, type(self._verdicts.pruner).__name__)
-                self._store(trial, step, decision)
         trial.decision = decision
         if checkpoint is not None:
             self.saving.take(trial, step, checkpoint, decision, metrics)
@@ -277,6 +290,39 @@ class StudyCore(StudyViews):
         if announces and isinstance(decision, Pause):
             self._end_dropped()  # after its own report was announced; else at the next resume
         return decision
+
+    def _judge(self, verdicts: Verdicts, trial: Trial, step: int, value: float, has_checkpoint: bool) -> Decision:
+        """Asks the pruner, and keeps what it decided."""
+        if self.sharing.is_possible:
+            self.fold_others()
+            if self.sharing.drivers.has_lost:
+                raise UsageError(
+                    f"trial {trial.number} is not this process's any more: another driver of the study has taken it "
+                    f"over, because this one gave no sign of life for a minute; ask for another trial"
+                )
+        decision = verdicts.report(trial.number, step, value, has_checkpoint)
+        if decision is not CONTINUE:
+            if not has_checkpoint and self.needs_checkpoints:
+                refuse_without_checkpoint(decision, trial.number, type(verdicts.pruner).__name__)
+            self._store(trial, step, decision)
+        return decision
+
+    def fold_others(self) -> None:
+        """Takes in what other drivers have reported."""
+        if self._verdicts is not None:
+            for frozen in self.sharing.changes():
+                self._fold(self._verdicts, frozen)
+
+    def _fold(self, verdicts: Verdicts, frozen: FrozenTrial) -> None:
+        if frozen.number in self._live or frozen.state is TrialState.WAITING:
+            return
+        # One that is being made has no parameters yet. Only population-based methods look at them.
+        is_whole = self._distributions is None or self._distributions.keys() <= frozen.params.keys()
+        if is_whole:
+            changed = {step: config for step, config, _ in self._exploits_of(frozen)}
+            verdicts.fold(frozen, self._config_of_frozen(frozen), changed)
+        elif not self.needs_checkpoints:
+            verdicts.fold(frozen, {}, {})
 
     def _repeated(self, trial: Trial, step: int) -> Decision:
         """A step that is not new: done again after a restart, or reported twice."""
@@ -410,9 +456,7 @@ class StudyCore(StudyViews):
         if self._verdicts is None:
             return
         for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
-            if frozen.state is not TrialState.WAITING:
-                changed = {step: config for step, config, _ in self._exploits_of(frozen)}
-                self._verdicts.replay(frozen, self._config_of_frozen(frozen), changed)
+            self._fold(self._verdicts, frozen)
 
     def _storage_id(self, number: int) -> int:
         try:

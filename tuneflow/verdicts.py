@@ -71,8 +71,15 @@ class Verdicts:
     def __init__(self, pruner: Pruner, *, space: Space | None, rng: np.random.Generator, is_maximized: bool) -> None:
         self.pruner = pruner
         self.paused: set[int] = set()
+        self._folded: dict[int, int] = {}  # trials of others that go on, to the last step that was taken in
+        self._over: set[int] = set()  # trials of others that have ended
         self._sign = -1.0 if is_maximized else 1.0
         pruner.bind(space, rng)
+
+    @property
+    def reads_storage(self) -> bool:
+        """Whether a report has to be stored before it is judged."""
+        return self.pruner.reads_storage
 
     def start(self, number: int, config: Mapping[str, Any]) -> None:
         """A trial begins."""
@@ -107,24 +114,37 @@ class Verdicts:
         self.paused.discard(number)
         self.pruner.on_end(number, state)
 
-    def replay(self, trial: FrozenTrial, config: Mapping[str, Any], exploits: Mapping[int, Mapping[str, Any]]) -> None:
-        """Folds in one stored trial; called in order of number.
+    def fold(self, trial: FrozenTrial, config: Mapping[str, Any], exploits: Mapping[int, Mapping[str, Any]]) -> None:
+        """Takes in what a stored trial has reported since it was folded last; trials come in order of number.
 
         Args:
-            trial: as it is stored.
+            trial: as it is stored: of an earlier life of this driver, or of another driver.
             config: the configuration that was sampled for it.
             exploits: the configuration that each exploit gave it, by step.
         """
-        self.start(trial.number, config)
-        for step in sorted(trial.intermediate_values):
-            stored = trial.user_attrs.get(f"{DECISION}{step}")
-            decided = decode(stored, exploits.get(step))
-            self.pruner.on_report(trial.number, step, self._loss(trial.intermediate_values[step]), True, decided)
-            if isinstance(decided, Stop):
-                break
+        number = trial.number
+        last = self._folded.get(number)
+        if last is None:
+            if number in self._over:
+                return
+            self.start(number, config)
+            last = self._folded[number] = -1
+        if trial.intermediate_values and trial.last_step != last:
+            for step in sorted(step for step in trial.intermediate_values if step > last):
+                decided = decode(trial.user_attrs.get(f"{DECISION}{step}"), exploits.get(step))
+                self.pruner.on_report(number, step, self._loss(trial.intermediate_values[step]), True, decided)
+                self._folded[number] = step
+                if isinstance(decided, Stop):
+                    break
         if trial.state.is_finished():
-            self.pruner.on_end(trial.number, trial.state)
-        elif is_paused(trial):
+            self.pruner.on_end(number, trial.state)
+            del self._folded[number]
+            self._over.add(number)
+
+    def take_over(self, trial: FrozenTrial) -> None:
+        """A folded trial is this driver's own from now on."""
+        self._folded.pop(trial.number, None)
+        if is_paused(trial):
             self.paused.add(trial.number)
 
     def _loss(self, value: float) -> float:

@@ -141,7 +141,7 @@ class StudyViews:
         """The sampled configuration: the space's, and whatever was suggested on top of it."""
         if self.space is None:
             return dict(trial.params)
-        if len(trial.params) == len(self.space.domains) and not self._grids and not trial.user_attrs:
+        if len(trial.params) == len(self.space.domains) and not self._grids and GIVEN not in trial.user_attrs:
             return self.space.to_config(trial.params)
         cell = {name: grid.to_natural(trial.params[name]) for name, grid in self._grids.items() if name in trial.params}
         config = self.space.to_config(trial.params, given=trial.user_attrs.get(GIVEN, ()), grid=cell)

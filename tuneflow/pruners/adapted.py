@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from tuneflow.pruners.base import CONTINUE, Decision, Pruner, Stop
 
@@ -20,6 +21,8 @@ class AdaptedPruner(Pruner):
     Args:
         prune: says of a trial's number whether Optuna's pruner would stop it now.
     """
+
+    reads_storage: ClassVar[bool] = True
 
     def __init__(self, prune: Callable[[int], bool]) -> None:
         self._prune = prune

@@ -89,6 +89,9 @@ class Pruner(ABC):
     needs_checkpoints: ClassVar[bool] = False
     """True where the method is meaningless unless trials can be saved and loaded (PBT)."""
 
+    reads_storage: ClassVar[bool] = False
+    """True where decisions read the reports from the study's storage, which then holds the report being decided on."""
+
     def bind(self, space: Space | None, rng: np.random.Generator) -> None:  # noqa: B027
         """Called once by the Study, before the first trial.
 

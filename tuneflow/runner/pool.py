@@ -90,9 +90,16 @@ class WorkerProcess:
         return code
 
     def tidy(self) -> None:
-        """Has the worker remove the files that it keeps ready for output."""
+        """Has an idle worker remove the files that it keeps ready for output; ``is_tidy`` waits until it has."""
         if not self.connection.closed:
             self.send(("tidy", None))
+
+    def is_tidy(self, timeout_s: float = 1.0) -> bool:
+        """Whether the worker has done so."""
+        with contextlib.suppress(EOFError, OSError):
+            if not self.connection.closed and self.connection.poll(timeout_s):
+                return self.connection.recv() is None
+        return False
 
     def dismiss(self) -> None:
         """Lets an idle worker end by itself."""

@@ -267,6 +267,9 @@ class ProcessExecutor(Executor):
             self._reap()
         for worker in self._used.values():
             worker.tidy()
+        for worker in self._used.values():
+            if not worker.is_tidy():
+                worker.kill()
         self._used.clear()
         self._selector.close()
         self._selector = selectors.DefaultSelector()

@@ -96,7 +96,8 @@ def _serve(connection: Connection, output: OutputFiles) -> None:
             return
         if kind == "tidy":
             output.tidy()
-        if kind == "environment":
+            connection.send(None)
+        elif kind == "environment":
             _take_environment(payload)
             limit_memory()
         elif kind == "trainable":

@@ -113,6 +113,23 @@ class Journal(JournalStorage):
                 raise RuntimeError("Best trial can be obtained only for single-objective optimization.")
             return index.best
 
+    def take_changes(self, study_id: int) -> list[FrozenTrial]:
+        """The trials that others (processes, or objects of this one) have made or changed since the last call.
+
+        By number; none at the first call, from which on they are counted. Costs nothing where nothing was changed.
+        """
+        with self._thread_lock:
+            self._sync_with_backend()
+            index = self._replay_result.index(study_id)
+            changed = index.changed
+            if changed is None:
+                index.changed = set()
+                return []
+            if not changed:
+                return []
+            index.changed = set()
+            return [index.trials[number] for number in sorted(changed)]
+
     def _sync_with_backend(self) -> None:
         replay = self._replay_result
         for record in self._backend.read_logs(replay.log_number_read):
@@ -147,9 +164,10 @@ class _NoRecords(BaseJournalBackend):
 class _StudyIndex:
     """The trials of one study, findable by state."""
 
-    __slots__ = ("best", "distributions", "is_maximized", "n_in", "open", "trials")
+    __slots__ = ("best", "changed", "distributions", "is_maximized", "n_in", "open", "trials")
 
     def __init__(self, is_maximized: bool) -> None:
+        self.changed: set[int] | None = None  # by others, since somebody asked; None while nobody has
         self.trials: list[FrozenTrial] = []  # by number
         self.n_in = dict.fromkeys(TrialState, 0)
         self.open: dict[TrialState, set[int]] = {TrialState.WAITING: set(), TrialState.RUNNING: set()}
@@ -204,16 +222,22 @@ class _Trials(dict[int, FrozenTrial]):
     def __init__(self) -> None:
         super().__init__()
         self.indexes: list[_StudyIndex] = []  # by trial id
+        self.is_foreign = False  # whether the record that is being applied was written by somebody else
 
     def __setitem__(self, trial_id: int, trial: FrozenTrial) -> None:
         old = self.get(trial_id)
         super().__setitem__(trial_id, trial)
         if old is not None:
-            self.indexes[trial_id].replace(old, trial)
+            index = self.indexes[trial_id]
+            index.replace(old, trial)
+            if self.is_foreign and index.changed is not None:
+                index.changed.add(trial._number)
 
     def enter(self, trial_id: int, index: _StudyIndex) -> None:
         self.indexes.append(index)
         index.add(self[trial_id])
+        if self.is_foreign and index.changed is not None:
+            index.changed.add(self[trial_id]._number)
 
 
 class _Replay(JournalStorageReplayResult):
@@ -238,6 +262,7 @@ class _Replay(JournalStorageReplayResult):
 
     def apply(self, record: dict[str, Any], path: str) -> None:
         self.log_number_read += 1
+        self._trials.is_foreign = not record["worker_id"].startswith(self._worker_id_prefix)
         try:
             _APPLY[record["op_code"]](self, record)
         except Exception as error:

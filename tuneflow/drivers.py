@@ -1,0 +1,232 @@
+"""The drivers of one study: each with a sign of life in the study's storage, so that the trials of a dead one go on.
+
+What is stored, as Optuna's system attributes:
+
+* with the study, ``tuneflow:driver:ID``: where a driver runs, and a count that grows while it lives; or that it has
+  left; or who has taken over its trials;
+* with each trial, ``tuneflow:driver``: the ID of the driver that it belongs to.
+
+A driver is dead when it has left, when its process on this machine is gone, or when its count has not grown for
+``grace_s`` by our own clock, so that machines need not agree on the time. Taking over its trials is done by one driver
+at a time: the name of a study can be given only once in any storage of Optuna's, and so serves as a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tuneflow.clock import Clock, SystemClock
+
+__all__ = ["DRIVER", "Drivers"]
+
+DRIVER = "tuneflow:driver"
+_PREFIX = "tuneflow:driver:"
+_INTERVAL_S = 15.0
+_GRACE_S = 60.0
+_LOOK_S = 5.0
+
+
+class Drivers:
+    """One driver's part in a study, and its view of the others.
+
+    Args:
+        study: the real study.
+        clock: of this machine.
+
+    Attributes:
+        id: of this driver; "" where the storage is this process's own memory, which nobody can share.
+        has_lost: another driver has taken over this one's trials, because it seemed dead.
+    """
+
+    def __init__(self, study: optuna.Study, clock: Clock | None = None) -> None:
+        self._storage: BaseStorage = study._storage
+        self._study_id = study._study_id
+        self._name = study.study_name
+        self._directions = study.directions
+        self._clock = clock or SystemClock()
+        self._is_registered = False
+        self._stop = threading.Event()
+        self._beats: dict[str, tuple[int, float]] = {}
+        self._look_due_s = -1.0
+        self._others: list[str] = []
+        self.id = "" if isinstance(self._storage, InMemoryStorage) else secrets.token_hex(6)
+        self.has_lost = False
+
+    # This driver
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """System attributes that a trial of this driver carries; registers the driver."""
+        if not self.id:
+            return {}
+        self.register()
+        return {DRIVER: self.id}
+
+    def register(self) -> None:
+        """Says that this driver lives, and goes on saying so until it leaves."""
+        if self._is_registered or not self.id:
+            return
+        self._is_registered = True
+        self._stop = threading.Event()
+        _beat(self._storage, self._study_id, self.id, 0)
+        weakref.finalize(self, self._stop.set).atexit = False
+        arguments = (weakref.ref(self), self._stop, self._storage, self._study_id, self.id)
+        threading.Thread(target=_live, args=arguments, daemon=True, name="tuneflow-driver").start()
+
+    def leave(self) -> None:
+        """Says that this driver goes: its trials may be taken over at once."""
+        if self._is_registered:
+            self._is_registered = False
+            self._stop.set()
+            with contextlib.suppress(Exception):  # the storage may be closed, or the disk full
+                self._storage.set_study_system_attr(self._study_id, _PREFIX + self.id, {"left": True})
+
+    def take_all(self) -> None:
+        """Nobody else works on the study, and nobody ever will again: the caller knows."""
+        found = self._storage.get_study_system_attrs(self._study_id)
+        for key, sign in found.items():
+            if key.startswith(_PREFIX) and key != _PREFIX + self.id and "taken_by" not in sign:
+                self._storage.set_study_system_attr(self._study_id, key, {"taken_by": self.id})
+
+    def take(self, trial: FrozenTrial) -> None:
+        """The trial is this driver's from now on."""
+        if self.id:
+            self.register()
+            self._storage.set_trial_system_attr(trial._trial_id, DRIVER, self.id)
+
+    # The others
+
+    def others(self) -> list[str]:
+        """The other drivers that live, as of a few seconds ago."""
+        self._look()
+        return self._others
+
+    def dead(self) -> list[str]:
+        """Drivers that are dead and whose trials nobody has taken over; looked for every few seconds."""
+        return self._look()
+
+    def _look(self) -> list[str]:
+        now_s = self._clock.monotonic()
+        if not self.id or now_s < self._look_due_s:
+            return []
+        self._look_due_s = now_s + _LOOK_S
+        found = self._storage.get_study_system_attrs(self._study_id)
+        known = {key[len(_PREFIX) :]: value for key, value in found.items() if key.startswith(_PREFIX)}
+        self.has_lost = self.has_lost or "taken_by" in known.pop(self.id, {})
+        dead = [name for name, sign in known.items() if "taken_by" not in sign and not self._lives(name, sign, now_s)]
+        self._others = [name for name, sign in known.items() if "taken_by" not in sign and name not in dead]
+        return dead
+
+    def _lives(self, name: str, sign: dict[str, Any], now_s: float) -> bool:
+        if sign.get("left"):
+            return False
+        beat, since_s = self._beats.get(name, (-1, now_s))
+        if beat != sign["beat"]:
+            self._beats[name] = (sign["beat"], now_s)
+            since_s = now_s
+        if sign["place"] == _place() and not _runs(sign["pid"], sign["started"]):
+            return False
+        return now_s - since_s < _GRACE_S
+
+    @contextlib.contextmanager
+    def taking_over(self, dead: str) -> Iterator[list[FrozenTrial]]:
+        """The unfinished trials of a dead driver, for this one alone; none where another driver is at it, or was."""
+        name = f"{self._name}/taking over {dead}"
+        try:
+            lock = self._storage.create_new_study(self._directions, name)
+        except optuna.exceptions.DuplicatedStudyError:
+            self._break_stale(name)
+            yield []
+            return
+        try:
+            self._storage.set_study_system_attr(lock, DRIVER, self.id)
+            sign = self._storage.get_study_system_attrs(self._study_id).get(_PREFIX + dead, {})
+            if "taken_by" in sign:
+                yield []
+                return
+            running = self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.RUNNING,))
+            yield [trial for trial in running if trial.system_attrs.get(DRIVER) == dead]
+            self._storage.set_study_system_attr(self._study_id, _PREFIX + dead, {"taken_by": self.id})
+        finally:
+            self._storage.delete_study(lock)
+
+    def _break_stale(self, name: str) -> None:
+        """Removes the lock of a driver that died while it held it."""
+        with contextlib.suppress(KeyError):
+            lock = self._storage.get_study_id_from_name(name)
+            holder = self._storage.get_study_system_attrs(lock).get(DRIVER)
+            sign = self._storage.get_study_system_attrs(self._study_id).get(f"{_PREFIX}{holder}")
+            if sign is not None and not self._lives(str(holder), sign, self._clock.monotonic()):
+                self._storage.delete_study(lock)
+
+
+def _live(owner: weakref.ref[Drivers], stop: threading.Event, storage: BaseStorage, study_id: int, name: str) -> None:
+    """The driver's thread: a sign of life now and then, for as long as somebody holds the driver."""
+    beat = 0
+    while True:
+        stop.wait(_INTERVAL_S)
+        driver = owner()
+        # A storage that is closed, or refuses for a moment: the next beat comes.
+        with contextlib.suppress(Exception):
+            if driver is None:
+                storage.set_study_system_attr(study_id, _PREFIX + name, {"left": True})
+            elif "taken_by" in storage.get_study_system_attrs(study_id).get(_PREFIX + name, {}):
+                driver.has_lost = True
+            elif not stop.is_set():
+                beat += 1
+                _beat(storage, study_id, name, beat)
+        if driver is None or driver.has_lost or stop.is_set():
+            return
+        del driver
+
+
+def _beat(storage: BaseStorage, study_id: int, name: str, beat: int) -> None:
+    pid = os.getpid()
+    sign: dict[str, Any] = {"place": _place(), "pid": pid, "started": _start_of(pid), "beat": beat}
+    storage.set_study_system_attr(study_id, _PREFIX + name, sign)
+
+
+def _place() -> str:
+    """Where process ids mean the same: this machine, or this container."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no file
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()} {namespace}".strip()
+
+
+def _start_of(pid: int) -> str:
+    """When a process started, in the system's own units, so that an id that is used again is noticed; "" if unknown."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _runs(pid: int, started: str) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _start_of(pid) == started and not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return False
