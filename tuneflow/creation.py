@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tuneflow.samplers import make_sampler
 from tuneflow.samplers.seeding import derive
 from tuneflow.space import Space
 from tuneflow.storage import Journal, open_storage
+from tuneflow.storage.quiet import quiet
 from tuneflow.study import Study
 from tuneflow.study_core import StudyCore
 from tuneflow.telling import Objectives
@@ -109,7 +109,7 @@ def load_study(
         raise InvalidArgument(
             f"study_name={study_name!r} is not in the storage; it holds: {', '.join(sorted(names)) or 'no study'}"
         )
-    with _quiet():
+    with quiet():
         inner = optuna.load_study(study_name=study_name, storage=opened)
     kept = inner.metric_names
     return build_study(
@@ -161,7 +161,7 @@ def build_study(
             f"{', '.join(metrics) or 'your metric names'}, or pruner=None"
         )
     opened = open_storage(storage)
-    with _quiet():
+    with quiet():
         try:
             inner = optuna.create_study(
                 storage=opened,
@@ -339,14 +339,3 @@ def _folder_for(opened: Any, study_name: str) -> Path | None:
         path = Path(opened.path)
         return path.with_name(f"{path.name}.trials") / study_name
     return Path("tuneflow_results") / study_name
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Optuna from announcing a study on stderr: the caller knows."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

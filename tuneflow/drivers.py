@@ -28,6 +28,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuneflow.clock import Clock, SystemClock
+from tuneflow.storage.quiet import quiet
 
 __all__ = ["DRIVER", "Drivers"]
 
@@ -79,6 +80,7 @@ class Drivers:
         if self._is_registered or not self.id:
             return
         self._is_registered = True
+        self._look_due_s = -1.0  # only one of those that come at the same time can find itself alone
         self._stop = threading.Event()
         _beat(self._storage, self._study_id, self.id, 0)
         weakref.finalize(self, self._stop.set).atexit = False
@@ -145,7 +147,8 @@ class Drivers:
         """The unfinished trials of a dead driver, for this one alone; none where another driver is at it, or was."""
         name = f"{self._name}/taking over {dead}"
         try:
-            lock = self._storage.create_new_study(self._directions, name)
+            with quiet():
+                lock = self._storage.create_new_study(self._directions, name)
         except optuna.exceptions.DuplicatedStudyError:
             self._break_stale(name)
             yield []

