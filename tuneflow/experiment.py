@@ -18,7 +18,8 @@ from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
 from tuneflow.errors import TrialsFailed, TuneflowWarning
-from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked
+from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
+from tuneflow.recall import remember
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.loop import Loop
 from tuneflow.runner.optimizing import executor_from
@@ -30,6 +31,9 @@ from tuneflow.study import Study
 from tuneflow.trainable.class_api import Trainable
 
 __all__ = ["run"]
+
+_PLACES = ("trainable", "name", "storage_path", "resume")
+"""Arguments of ``run`` that are not kept with an experiment: its folder may move."""
 
 
 def run(
@@ -120,6 +124,7 @@ def run(
         TrialsFailed: trials failed; its attribute ``analysis`` holds the rest.
         InvalidArgument: an argument that breaks a rule, before anything runs.
     """
+    given = {name: value for name, value in locals().items() if name not in _PLACES}
     clock = SystemClock()
     settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
     points = either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
@@ -192,7 +197,7 @@ def run(
             sampler=settings.sampler,
             pruner=settings.pruner,
             storage=folder / "study.log",
-            study_name=folder.name,
+            study_name=stored_name(folder),
             load_if_exists=exists,
             seed=settings.seed,
             folder=folder,
@@ -206,6 +211,7 @@ def run(
                 study.enqueue_trial(point)
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         describe(folder, study, settings, num_samples, trainable, clock, deterministic)
+        remember(folder, trainable, given)
         loop = Loop(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
         try:

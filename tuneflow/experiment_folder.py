@@ -14,7 +14,7 @@ from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgumen
 from tuneflow.settings import Settings
 from tuneflow.study import Study
 
-__all__ = ["check_folder", "check_same", "describe", "folder_of", "label_of", "locked"]
+__all__ = ["check_folder", "check_same", "describe", "folder_of", "label_of", "locked", "stored_name"]
 
 _FORMAT = 1
 
@@ -88,6 +88,14 @@ def check_same(folder: Path, settings: Settings) -> None:
             f"the space of the experiment in {folder} differs in {', '.join(changed)}: {then} then, {today} now; "
             f"resume it with its own space, or start another under another name"
         )
+
+
+def stored_name(folder: Path) -> str:
+    """The name under which an experiment's study is stored: its folder may have been renamed since."""
+    try:
+        return str(json.loads((folder / "experiment.json").read_text())["name"])
+    except (OSError, ValueError, KeyError):
+        return folder.name
 
 
 def _space_text(settings: Settings) -> dict[str, str]:

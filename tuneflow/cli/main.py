@@ -1,4 +1,4 @@
-"""The command line: ``tuneflow demo``, ``tuneflow report FOLDER``, ``tuneflow version``."""
+"""The command line: ``tuneflow demo``, ``tuneflow resume FOLDER``, ``tuneflow report FOLDER``, ``tuneflow version``."""
 
 from __future__ import annotations
 
@@ -60,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", metavar="FILE", help="default: report.html in that folder")
     report.set_defaults(command=_report)
 
+    resume = commands.add_parser("resume", help="go on with an experiment that was interrupted")
+    resume.description = (
+        "Goes on with an experiment: finished trials are kept, the others continue from their last checkpoints. Works "
+        "where its trainable can be imported; otherwise it names the call of tune.run to make."
+    )
+    resume.add_argument("folder", metavar="FOLDER", help="the experiment's folder; it may have been moved")
+    resume.add_argument("--errored", action="store_true", help="try failed trials again")
+    resume.set_defaults(command=_resume)
+
     which = commands.add_parser("version", help="print the versions of tuneflow and of what it works with")
     which.set_defaults(command=lambda _: _print_versions())
     return parser
@@ -93,6 +102,18 @@ def _report(given: argparse.Namespace) -> None:
     target = Path(given.output).expanduser() if given.output is not None else root / "report.html"
     analysis.report(target)
     print(target)
+
+
+def _resume(given: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from tuneflow.recall import recall
+
+    folder = Path(given.folder).expanduser().resolve()
+    trainable, arguments = recall(folder)
+    resume = "errored" if given.errored else True
+    analysis = tuneflow.run(trainable, **arguments, name=folder.name, storage_path=folder.parent, resume=resume)
+    print(f"{len(analysis.trials)} trials in {folder}")
 
 
 def _print_versions() -> None:
