@@ -1,4 +1,4 @@
-"""Runs one experiment to its end through many deaths: ``python chaos_driver.py FOLDER N_KILLS SEED``.
+"""Runs one experiment to its end through many deaths: ``python chaos_driver.py FOLDER N_KILLS SEED N_TRIALS STEP_S``.
 
 Each life of the driver is a fork of this process, which has imported everything: a life begins in milliseconds.
 """
@@ -19,14 +19,12 @@ import psutil
 import tuneflow as tune
 from tuneflow.pruners import ASHA
 
-N_TRIALS = 60
-
 
 def train(config: dict[str, float]) -> None:
     checkpoint = tune.get_checkpoint()
     start = 0 if checkpoint is None else int((checkpoint.path / "n").read_text())
     for step in range(start + 1, 28):
-        time.sleep(0.03)
+        time.sleep(config["step_s"])
 
         def save(folder: Path, step: int = step) -> None:
             (folder / "n").write_text(str(step))
@@ -34,13 +32,13 @@ def train(config: dict[str, float]) -> None:
         tune.report({"loss": (config["x"] - 0.3) ** 2 + config["y"] / step}, checkpoint=save)
 
 
-def life(folder: Path) -> None:
+def life(folder: Path, n_trials: int, step_s: float) -> None:
     tune.run(
         train,
-        {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1)},
+        {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1), "step_s": step_s},
         metric="loss",
         mode="min",
-        num_samples=N_TRIALS,
+        num_samples=n_trials,
         name=folder.name,
         storage_path=folder.parent,
         scheduler=ASHA(27, reduction_factor=3, promote=True),
@@ -73,6 +71,7 @@ def kill_a_worker(driver: int, chance: random.Random) -> bool:
 
 def main() -> None:
     folder, n_kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    n_trials, step_s = int(sys.argv[4]), float(sys.argv[5])
     chance = random.Random(seed)
     optuna.create_study(sampler=optuna.samplers.TPESampler()).optimize(
         lambda t: t.suggest_float("x", 0, 1), n_trials=15
@@ -84,7 +83,7 @@ def main() -> None:
         if driver == 0:
             status = 1
             try:
-                life(folder)
+                life(folder, n_trials, step_s)
                 status = 0
             finally:
                 os._exit(status)

@@ -18,7 +18,7 @@ DRIVER = Path(__file__).with_name("chaos_driver.py")
 
 def run_through(folder: Path, n_kills: int) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, str(DRIVER), str(folder), str(n_kills), "1"],
+        [sys.executable, str(DRIVER), str(folder), str(n_kills), "1", "60", "0.03"],
         capture_output=True, text=True, check=False, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
