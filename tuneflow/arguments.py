@@ -73,7 +73,7 @@ def spelt(spelling: Mapping[str, str]) -> Iterator[None]:
 
     Args:
         spelling: the caller's name of each argument that the code inside knows by another one. What stands before
-            ``=``, ``[`` or " is " counts as a name.
+            ``=``, ``[``, a quoted value, " is " or " has " counts as a name.
 
     Example:
         >>> with spelt({"pruner": "scheduler"}):
@@ -86,6 +86,6 @@ def spelt(spelling: Mapping[str, str]) -> Iterator[None]:
         yield
     except (InvalidArgument, InvalidArgumentType) as error:
         names = "|".join(map(re.escape, spelling)) or "(?!)"
-        text = re.sub(rf"\b({names})(?=[=\[]| is )", lambda found: spelling[found[1]], str(error))
+        text = re.sub(rf"\b({names})(?=[=\[]| '| is | has )", lambda found: spelling[found[1]], str(error))
         error.args = (text, *error.args[1:])
         raise
