@@ -63,7 +63,7 @@ def check_seconds(name: str, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidArgumentType(f"{name}={value!r} must be a number of seconds, or None for no limit")
-    if not value > 0:
+    if not float(value) > 0:
         raise InvalidArgument(f"{name}={value} must be > 0 seconds, or None for no limit")
 
 

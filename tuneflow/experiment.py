@@ -15,6 +15,7 @@ from tuneflow.arguments import check_real, spelt
 from tuneflow.callbacks.progress import RunInfo
 from tuneflow.callbacks.unseen_keys import UnseenKeys
 from tuneflow.callbacks.wiring import for_run
+from tuneflow.callbacks.wording import constants_of
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
@@ -191,6 +192,7 @@ def run(
         timeout_s=time_budget_s,
         name=label_of(trainable),
         counts_earlier=exists,
+        constants=constants_of(settings.space),
     )
     listeners = for_run(
         info,

@@ -66,7 +66,9 @@ def _root(storage_path: Any) -> Path:
             break
         if os.path.lexists(part):  # a file, or a link that leads nowhere
             what = "is a file" if part.exists() else "is a link that leads nowhere"
-            raise InvalidArgument(f"storage_path={str(storage_path)!r}: {str(part)!r} {what}, not a folder; give a folder")
+            raise InvalidArgument(
+                f"storage_path={str(storage_path)!r}: {str(part)!r} {what}, not a folder; give a folder"
+            )
     return root
 
 

@@ -58,7 +58,7 @@ class Settings:
         elif self.metric is None and not _is_random(self.sampler):
             raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
 
-    def check(self, points: Sequence[Mapping[str, Any]]) -> None:
+    def check(self, points: Any) -> None:
         """Finds what a study would refuse, before anything is created."""
         make_sampler(self.sampler, space=self.space, seed=sampler_seed(self.seed))
         pruner_from(self.pruner)

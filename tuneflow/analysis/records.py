@@ -81,8 +81,9 @@ class TrialRecord:
 
     def _read_state(self) -> str:
         """The state as far as the trial's files tell it."""
-        if self.last_result:
-            return "FAIL" if read_error_text(self._folder) and not self.last_result.get("done") else "COMPLETE"
+        last = read_last_result(self._folder / "result.json")
+        if last:
+            return "FAIL" if read_error_text(self._folder) and not last.get("done") else "COMPLETE"
         return "FAIL" if read_error_text(self._folder) else "WAITING"
 
     # What it tried
@@ -134,13 +135,18 @@ class TrialRecord:
 
     @property
     def last_result(self) -> dict[str, Any]:
-        """The last result; what the trial was told where it reported nothing; empty without either."""
+        """The last result; what the trial was told where it reported nothing; empty without either.
+
+        Its ``done`` is True once the trial has ended. In ``results`` it is so only where that was known when the result
+        was reported.
+        """
         if self._last_result is None:
             found = read_last_result(self._folder / "result.json")
             if found is None:
                 recorded = self._recorded_results()
                 found = recorded[-1] if recorded else self._told()
-            self._last_result = found
+            has_ended = self.status in ("TERMINATED", "ERROR")
+            self._last_result = {**found, "done": True} if has_ended and found.get("done") is False else found
         return self._last_result
 
     def _told(self) -> dict[str, Any]:

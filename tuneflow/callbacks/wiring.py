@@ -34,18 +34,21 @@ def for_optimize(
     listeners: list[Any] = [] if study.folders.is_temporary else [ErrorLogger()]
     listeners += [as_callback(callback) for callback in callbacks]
     if show_progress and sys.stdout is not None and sys.stdout.isatty():
+        from tuneflow.callbacks.progress import RunInfo
         from tuneflow.callbacks.progress_table import ProgressTable
+        from tuneflow.callbacks.wording import constants_of
 
         has_one = len(study.directions) == 1
-        listeners.append(
-            ProgressTable(
-                study.objectives.name if has_one else None,
-                ("max" if study.direction.name == "MAXIMIZE" else "min") if has_one else None,
-                n_trials=n_trials,
-                timeout_s=timeout_s,
-                n_slots=n_slots,
-            )
+        table = ProgressTable()
+        table.run = RunInfo(
+            metric=study.objectives.name if has_one else None,
+            mode=("max" if study.direction.name == "MAXIMIZE" else "min") if has_one else None,
+            n_trials=n_trials,
+            timeout_s=timeout_s,
+            n_slots=n_slots,
+            constants=constants_of(study.space),
         )
+        listeners.append(table)
     return listeners
 
 

@@ -145,7 +145,7 @@ class Explorer:
         self,
         mutations: Mapping[str, Any],
         resample_probability: float = 0.25,
-        factors: Sequence[float] = (1.2, 0.8),
+        factors: Any = (1.2, 0.8),
         custom_explore: CustomExplore | None = None,
     ) -> None:
         check_real("resample_probability", resample_probability)

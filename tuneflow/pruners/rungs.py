@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from heapq import heapify, heappush, heappushpop
-from typing import Any
 
 from tuneflow.pruners.base import Stop
 

@@ -15,6 +15,7 @@ from tuneflow.runner.processes import ProcessExecutor
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from
 from tuneflow.runner.rules import Rules
 from tuneflow.study import Study
+from tuneflow.trainable.binding import collecting
 
 __all__ = ["executor_from", "optimize"]
 
@@ -54,9 +55,12 @@ def optimize(
     executor: Any,
     callbacks: tuple[Any, ...],
     catch: tuple[type[Exception], ...],
+    gc_after_trial: bool,
     show_progress_bar: bool,
 ) -> None:
     """Runs an objective; see ``Study.optimize``."""
+    if gc_after_trial and objective is not None:
+        objective = collecting(objective)
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0 or n_jobs < -1:
         raise InvalidArgument(f"n_jobs={n_jobs!r} must be >= 1, or -1 for as many as the machine has room for")
     with spelt({"resources_per_trial": "resources"}):

@@ -116,7 +116,9 @@ def request_from(given: Mapping[str, Any] | Resources | None) -> Resources:
     if isinstance(given, Resources):
         return given
     if not isinstance(given, Mapping):
-        raise InvalidArgumentType(f"resources_per_trial={given!r} must be a dict, {{'cpu': 1, 'gpu': 0.5}} for instance")
+        raise InvalidArgumentType(
+            f"resources_per_trial={given!r} must be a dict, {{'cpu': 1, 'gpu': 0.5}} for instance"
+        )
     known = ("cpu", "gpu", "memory_bytes")
     unknown = sorted(set(map(str, given)) - set(known))
     if unknown:

@@ -63,9 +63,7 @@ class BatchingSampler(WrappingSampler):
     def _kept_back(self, trial: FrozenTrial) -> FrozenTrial:
         return trial if trial.state is TrialState.WAITING else shown_as(trial, TrialState.RUNNING)
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._told[trial.number] = (state, values)
         first = trial.number // self.batch_size * self.batch_size
         numbers = range(first, first + self.batch_size)

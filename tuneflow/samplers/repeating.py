@@ -130,8 +130,9 @@ class RepeatingSampler(WrappingSampler):
         """What the other trials of the configuration were given, as far as they have asked for it."""
         leader = trial.user_attrs.get(REPEAT_OF, trial.number)
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        if leader != trial.number and trials[leader].params:
-            return trials[leader].params
+        known: dict[str, Any] = trials[leader].params
+        if leader != trial.number and known:
+            return known
         return {
             name: value
             for other in reversed(_groups(trials).get(leader, ()))
@@ -139,9 +140,7 @@ class RepeatingSampler(WrappingSampler):
             for name, value in other.params.items()
         }
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._told[trial.number] = (state, values)
         leader = trial.user_attrs.get(REPEAT_OF, trial.number)
         shown = self.shown(study)

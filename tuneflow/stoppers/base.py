@@ -22,7 +22,7 @@ class Stopper:
         True
     """
 
-    def start(self, clock: Clock) -> None:  # noqa: B027
+    def start(self, clock: Clock) -> None:
         """The run begins; heard once before its first trial, also where it goes on with an earlier one.
 
         Args:

@@ -162,7 +162,9 @@ def _number(result: Mapping[str, Any], metric: str) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidArgumentType(f"a stopper looks at {metric!r}, where {value!r} was reported; report a number") from None
+        raise InvalidArgumentType(
+            f"a stopper looks at {metric!r}, where {value!r} was reported; report a number"
+        ) from None
 
 
 def _deviation(values: Iterable[float]) -> float:

@@ -27,7 +27,7 @@ class ThresholdStopper(Stopper):
         True
     """
 
-    def __init__(self, limits: Mapping[str, float]) -> None:
+    def __init__(self, limits: Mapping[str, Any]) -> None:
         for key, value in limits.items():
             if not isinstance(value, Real) or value != value:
                 raise InvalidArgument(f"stop[{key!r}]={value!r} must be a number")
