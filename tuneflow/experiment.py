@@ -229,7 +229,7 @@ def run(
             for point in points:
                 study.enqueue_trial(point)
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
-        describe(folder, study, settings, num_samples, trainable, clock, deterministic)
+        describe(folder, study, settings, num_samples, trainable, clock, deterministic, request.as_dict())
         remember(folder, trainable, given)
         loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again

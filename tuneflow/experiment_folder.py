@@ -156,6 +156,7 @@ def describe(
     trainable: Any,
     clock: Clock,
     is_deterministic: bool,
+    resources: dict[str, float],
 ) -> None:
     """Writes ``experiment.json``: what was asked for. Paths in it are relative, so that the folder can move."""
     target = folder / "experiment.json"
@@ -171,6 +172,7 @@ def describe(
             "n_cells": len(settings.cells),
             "seed": study.seed,
             "deterministic": is_deterministic,
+            "resources": resources,
             "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
             "space": _space_text(settings),
             "created": clock.time(),

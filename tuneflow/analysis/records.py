@@ -48,6 +48,8 @@ class TrialRecord:
         logdir: the trial's folder, as a string.
         state: Optuna's word: WAITING, RUNNING, COMPLETE, PRUNED or FAIL.
         status: Tune's word: PENDING, RUNNING, PAUSED, TERMINATED or ERROR.
+        resources: what ``experiment.json`` says that each trial takes, ``{"cpu": 1.0, "gpu": 0.0}``; empty where it does
+            not.
         frozen: the trial as Optuna stores it; None where the folder has no ``study.log``.
 
     Example:
@@ -65,10 +67,12 @@ class TrialRecord:
         objectives: Sequence[str] = (),
         config_of: Callable[[FrozenTrial], dict[str, Any]] | None = None,
         error: BaseException | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         self.number = number
         self.trial_id = f"{number:05d}"
         self.logdir = str(logdir)
+        self.resources = dict(resources or {})
         self.frozen = frozen
         self._folder = Path(logdir)
         self._objectives = list(objectives)
