@@ -96,11 +96,9 @@ class ConcurrencyLimiter(_Wrapper):
         return self.max_concurrent if self.batch else 0
 
     def _wrapped(self, sampler: BaseSampler) -> BaseSampler:
-        from optuna.samplers import RandomSampler
-
         from tuneflow.samplers.batching import BatchingSampler
 
-        if not self.batch or isinstance(sampler, RandomSampler):  # which learns nothing
+        if not self.batch or type(sampler).__name__ == "RandomSampler":  # which learns nothing, and may serve a grid
             return sampler
         return BatchingSampler(sampler, self.max_concurrent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -50,6 +51,9 @@ class TimeoutStopper(Stopper):
     def start(self, clock: Clock) -> None:
         self._clock = clock
         self._deadline_s = clock.monotonic() + self.timeout_s
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return self.stop_all()
 
     def stop_all(self) -> bool:
         return self._clock is not None and self._clock.monotonic() >= self._deadline_s
