@@ -265,3 +265,11 @@ def test_garbage_is_collected_after_a_trial(collects: bool) -> None:
     finally:
         gc.enable()
     assert n_left == ([0, 0, 0] if collects else [0, 1, 2])
+
+
+def test_a_space_read_from_text() -> None:
+    from tuneflow.space import space_from_mapping
+
+    space = space_from_mapping({"x": "uniform(0, 1)", "net": {"width": "grid_search([1, 2])"}})
+    configs = [trial.config for trial in run(config=space, num_samples=2).trials]
+    assert [config["net"]["width"] for config in configs] == [1, 2, 1, 2]
