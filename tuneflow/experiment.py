@@ -29,6 +29,7 @@ from tuneflow.runner.optimizing import executor_from
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from
 from tuneflow.runner.rules import Rules
 from tuneflow.settings import Settings, either
+from tuneflow.space import Space
 from tuneflow.stoppers import stopper_from
 from tuneflow.study import Study
 from tuneflow.trainable.class_api import Trainable
@@ -44,7 +45,7 @@ _SPELLING = {"sampler": "search_alg", "pruner": "scheduler", "timeout_s": "time_
 
 def run(
     trainable: Any,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | Space | None = None,
     *,
     metric: str | None = None,
     mode: str | None = None,
@@ -83,7 +84,8 @@ def run(
     Args:
         trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)`` or a subclass of
             ``tune.Trainable``.
-        config: the search space, nested as deep as you like; constants pass through.
+        config: the search space, nested as deep as you like; constants pass through. Or a ``tuneflow.space.Space``,
+            for instance one read from YAML by ``space_from_mapping``.
         metric: the result to optimise; without one only random and grid search run, and no pruner.
         mode: "min" or "max". Metric and mode may stand in the scheduler or the searcher instead.
         num_samples: how many configurations to try, per cell of the space's grids; -1 goes on until a stopper or
@@ -132,6 +134,8 @@ def run(
     """
     given = {name: value for name, value in locals().items() if name not in _PLACES}
     clock = SystemClock()
+    if isinstance(config, Space):
+        config = config.definition
     with spelt(_SPELLING):
         settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
     points = either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()

@@ -1,9 +1,9 @@
 """Code blocks of pages written for Ray Tune, with the import lines that ``docs/tune.md`` says to change changed.
 
-The pages themselves are no part of this repository. Where they are, the environment variable ``TUNEFLOW_PAGES`` names
-their folder; without it ``../shared/seeds`` beside the repository is looked at. Each test runs twice: on the blocks of the
-page, skipped where it is not there, and on those of ``own_NNN.md``, which have the same order and use the same names of
-the library.
+The pages themselves are no part of this repository. The environment variable ``TUNEFLOW_PAGES`` names the folder that
+holds them; without it ``../shared/seeds`` beside the repository is looked at. Each test runs twice: on the blocks of
+the page, skipped where it is not there, and on those of ``own_NNN.md``, which have the same order and use the same
+names of the library.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Opened = Callable[[str], Any]
 
 
 def with_values(page: Any) -> Any:
-    """The page's trainable. The page runs it without a configuration, but it reads one: a fault that is patched here."""
+    """The page's trainable. A fault that is patched here: the page runs it without the configuration that it reads."""
     page.run(OBJECTIVE)
     page.run(FUNCTION, supplied={"tune": tune})
     given = page.names["trainable"]

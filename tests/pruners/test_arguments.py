@@ -42,7 +42,7 @@ def test_numbers_out_of_range(pruner: Any, name: str, value: float) -> None:
 
 @pytest.mark.parametrize("factors", ["ab", 3, None])
 def test_factors_are_a_list_of_numbers(factors: Any) -> None:
-    with pytest.raises(InvalidArgumentType, match="perturbation_factors=.* must be a list of numbers"):
+    with pytest.raises(InvalidArgumentType, match=r"perturbation_factors=.* must be a list of numbers"):
         PBT({"lr": [1, 2]}, perturbation_factors=factors)
 
 

@@ -51,7 +51,8 @@ def train(config: dict[str, Any]) -> None:
 
 def run(search_alg: Any, **arguments: Any) -> tune.ExperimentAnalysis:
     given = {
-        "metric": "loss", "mode": "min", "num_samples": 8, "seed": 3, "verbose": 0, "storage_path": "results", **arguments
+        "metric": "loss", "mode": "min", "num_samples": 8, "seed": 3, "verbose": 0,
+        "storage_path": "results", **arguments,
     }  # fmt: skip
     return tune.run(train, SPACE, search_alg=search_alg, **given)
 
@@ -115,7 +116,7 @@ def test_a_batch_does_not_wait_for_what_is_paused() -> None:
 
 def test_the_limit_stands_in_one_place() -> None:
     limiter = ConcurrencyLimiter(OptunaSearch(metric="loss", mode="min"), max_concurrent=2)
-    with pytest.raises(InvalidArgument, match="max_concurrent_trials=3 of tune.run and max_concurrent=2"):
+    with pytest.raises(InvalidArgument, match=r"max_concurrent_trials=3 of tune\.run and max_concurrent=2"):
         tune.run(train, SPACE, search_alg=limiter, max_concurrent_trials=3)
     with pytest.raises(InvalidArgument, match="metric is given twice"):
         run(limiter)

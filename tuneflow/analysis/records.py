@@ -48,8 +48,7 @@ class TrialRecord:
         logdir: the trial's folder, as a string.
         state: Optuna's word: WAITING, RUNNING, COMPLETE, PRUNED or FAIL.
         status: Tune's word: PENDING, RUNNING, PAUSED, TERMINATED or ERROR.
-        resources: what ``experiment.json`` says that each trial takes, ``{"cpu": 1.0, "gpu": 0.0}``; empty where it does
-            not.
+        resources: what each trial takes, ``{"cpu": 1.0, "gpu": 0.0}``; empty where ``experiment.json`` does not say.
         frozen: the trial as Optuna stores it; None where the folder has no ``study.log``.
 
     Example:
