@@ -58,7 +58,7 @@ def import_rules() -> list[tuple[str, str]]:
     return sorted(rules, key=lambda rule: -len(rule[0]))
 
 
-def with_our_imports(code: str) -> str:
+def changed_imports(code: str) -> str:
     """A block with its import lines changed by the rules, and nothing else."""
     return "\n".join(_changed(line) for line in code.split("\n"))
 
@@ -101,7 +101,6 @@ class Page:
         *,
         supplied: Mapping[str, Any] | None = None,
         faults: Mapping[str, str] | None = None,
-        change: Callable[[str], str] = with_our_imports,
     ) -> dict[str, Any]:
         """Runs a block.
 
@@ -109,14 +108,13 @@ class Page:
             number: which one, from 0.
             supplied: names that the page leaves out.
             faults: what is wrong on the page, and what it has to be; each has to be there.
-            change: of its import lines.
         """
         code = self.blocks[number]
         for wrong, right in (faults or {}).items():
             assert wrong in code, f"block {number} no longer holds {wrong!r}"
             code = code.replace(wrong, right)
         self.names.update(supplied or {})
-        exec(compile(change(code), f"{self._label}:{number}", "exec"), self.names)
+        exec(compile(changed_imports(code), f"{self._label}:{number}", "exec"), self.names)
         return self.names
 
 
@@ -124,3 +122,9 @@ class Page:
 def page(request: pytest.FixtureRequest) -> Callable[[str], Page]:
     """Opens a page by its number."""
     return lambda number: Page(request.param, number)
+
+
+@pytest.fixture
+def with_our_imports() -> Callable[[str], str]:
+    """The rule for import lines."""
+    return changed_imports
