@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,31 @@ KEY = "0123456789" * 4
 Opened = Callable[[str], Any]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _service() -> Iterator[None]:
+    """W&B has a process of its own, which takes its time to start."""
+    yield
+    import wandb
+
+    wandb.teardown()
+
+
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def _offline(_service: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import wandb
+
+    for name in ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_BASE_URL", "WANDB_SERVICE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(Path.cwd()))
+    # It asks only once where it is, and that folder goes with the test.
+    wandb.setup(settings=wandb.Settings(root_dir=str(Path.cwd())))
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
     Path("key").write_text(KEY)
+    yield
+    tune.shutdown_workers()  # their W&B has its socket in this test's folder
 
 
 def key_file() -> dict[str, str]:
