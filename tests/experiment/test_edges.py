@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import io
+import os
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -273,3 +275,48 @@ def test_a_space_read_from_text() -> None:
     space = space_from_mapping({"x": "uniform(0, 1)", "net": {"width": "grid_search([1, 2])"}})
     configs = [trial.config for trial in run(config=space, num_samples=2).trials]
     assert [config["net"]["width"] for config in configs] == [1, 2, 1, 2]
+
+
+# Large objects and limits of time
+
+
+class Large:
+    """Notes each process that unpickles it."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.log,)
+
+
+def _unpickled(log: str) -> list[int]:
+    with open(log, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    return [1, 2, 3]
+
+
+def test_a_large_object_is_sent_to_each_worker_once(tmp_path: Path) -> None:
+    def reads(config: dict[str, Any], data: list[int]) -> None:
+        tune.report(loss=sum(data), pid=os.getpid())
+
+    log = tmp_path / "log"
+    bound = tune.with_parameters(reads, data=Large(str(log)))
+    analysis = run(bound, num_samples=8, executor="processes")
+    assert [trial.last_result["loss"] for trial in analysis.trials] == [6] * 8
+    loads = [pid for pid in log.read_text().split() if pid != str(os.getpid())]  # the driver checks that it can be sent
+    assert len(loads) == len(set(loads)), "once per worker"
+    assert {trial.last_result["pid"] for trial in analysis.trials} <= set(map(int, loads))
+
+
+def test_a_time_budget_ends_a_run_without_a_number_of_samples() -> None:
+    def slow(config: dict[str, Any]) -> None:
+        for _ in range(10):
+            time.sleep(0.02)
+            tune.report(loss=0.5)
+
+    start_s = time.monotonic()
+    analysis = run(slow, executor="processes", num_samples=-1, time_budget_s=1.5)
+    assert 1.4 < time.monotonic() - start_s < 10
+    assert len(analysis.trials) >= 1
+    assert all(trial.status in ("TERMINATED", "ERROR") for trial in analysis.trials)
