@@ -77,6 +77,7 @@ class ConcurrencyLimiter(_Wrapper):
         InvalidArgument: ``max_concurrent`` is below 1.
 
     Example:
+        >>> from tuneflow.search import OptunaSearch
         >>> limited = ConcurrencyLimiter(OptunaSearch(metric="loss", mode="min"), max_concurrent=2)
         >>> limited.max_concurrent, limited.metric
         (2, 'loss')
@@ -120,7 +121,7 @@ class Repeater(_Wrapper):
         InvalidArgument: ``repeat`` is below 1, or the searcher is limited in batches.
 
     Example:
-        >>> type(Repeater(OptunaSearch(), repeat=3).to_sampler(seed=0)).__name__
+        >>> type(Repeater("tpe", repeat=3).to_sampler(seed=0)).__name__
         'RepeatingSampler'
     """
 
