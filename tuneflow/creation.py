@@ -56,7 +56,8 @@ def create_study(
         mode: "min" or "max"; a list for several objectives. Default "min".
         direction: "minimize" or "maximize": Optuna's spelling of ``mode``.
         directions: the same for several objectives.
-        sampler: a name ("tpe", "random", "gp", "cmaes", ...) or an Optuna sampler. Default TPE.
+        sampler: a name ("tpe", "random", "gp", "cmaes", ...), an Optuna sampler, or one of ``tuneflow.search``. Default
+            TPE.
         pruner: a name ("asha", "hyperband", "median", "none"), a tuneflow pruner or an Optuna pruner. Default
             none. Names that need a ``max_resource`` are refused with the call to write instead.
         storage: None for memory; a path or "journal:PATH"; "sqlite:///FILE"; "postgresql://..."; an Optuna
@@ -99,9 +100,9 @@ def load_study(
         pruner: as for ``create_study``; its state is rebuilt from what the trials reported.
 
     Raises:
-        InvalidArgument: no such study; the message lists those that the storage holds.
+        InvalidArgument: no such study; the message lists those that the storage holds. Or no such file.
     """
-    opened = open_storage(storage)
+    opened = open_storage(storage, must_exist=True)
     names = optuna.get_all_study_names(opened)
     if study_name is None and len(names) == 1:
         study_name = names[0]
@@ -145,7 +146,12 @@ def build_study(
     has_metric: bool = True,
 ) -> Study:
     """``create_study`` with what the runner adds: the trials' folder, retention, the clock, runs without a metric."""
-    metric, mode = _with_scheduler("metric", metric, pruner), _with_scheduler("mode", mode, pruner)
+    metric, mode = (_with_holders(name, given, sampler, pruner) for name, given in (("metric", metric), ("mode", mode)))
+    searcher = sampler if callable(getattr(sampler, "to_sampler", None)) else None
+    if searcher is not None:
+        seed = searcher.own_seed if seed is None else seed
+        if searcher.space is not None:
+            space = searcher.space_with(space.definition if isinstance(space, Space) else space)
     metrics = [metric] if isinstance(metric, str) else list(metric or ())
     wanted = _directions(metrics, mode, direction, directions)
     declared = space if isinstance(space, Space) or space is None else Space(space)
@@ -153,6 +159,8 @@ def build_study(
         _refuse_distributions(declared)
     if declared is not None and declared.has_computed:
         declared.sample(np.random.default_rng(0))  # finds cycles and failing functions before any trial starts
+    if searcher is not None:
+        sampler = searcher.to_sampler(space=declared, seed=seed)
     made_sampler = make_sampler(sampler, space=declared, seed=sampler_seed(seed))
     made_pruner = pruner_from(pruner)
     if made_pruner is not None and len(wanted) > 1 and pruner_metric is None:
@@ -190,7 +198,7 @@ def build_study(
     if pruner_metric is not None:
         inner.set_user_attr("tuneflow:pruner_metric", pruner_metric)
     study_seed, is_seeded = _study_seed(inner, seed)
-    return Study(
+    study = Study(
         inner,
         space=declared,
         objectives=Objectives(tuple(metrics), pruner_metric, has_metric),
@@ -201,6 +209,10 @@ def build_study(
         folders=TrialFolders(folder if folder is not None else _folder_for(opened, inner.study_name)),
         clock=clock,
     )
+    if searcher is not None and not study.get_trials(deepcopy=False):
+        for point in searcher.points_to_evaluate or ():
+            study.enqueue_trial(point)
+    return study
 
 
 def _refuse_distributions(space: Space) -> None:
@@ -279,12 +291,16 @@ def _directions(
     return wanted
 
 
-def _with_scheduler(name: str, given: Any, pruner: Any) -> Any:
-    """Metric or mode, which one of Tune's schedulers may bring."""
-    own = getattr(pruner, name, None) if callable(getattr(pruner, "to_pruner", None)) else None
-    if own is not None and given is not None and given != own:
-        raise InvalidArgument(f"{name}={given!r} and {name}={own!r} of {type(pruner).__name__} differ; leave one out")
-    return own if given is None else given
+def _with_holders(name: str, given: Any, sampler: Any, pruner: Any) -> Any:
+    """Metric or mode, which one of Tune's searchers or schedulers may bring."""
+    for holder, method in ((sampler, "to_sampler"), (pruner, "to_pruner")):
+        own = getattr(holder, name, None) if callable(getattr(holder, method, None)) else None
+        if own is not None and given is not None and given != own:
+            raise InvalidArgument(
+                f"{name}={given!r} and {name}={own!r} of {type(holder).__name__} differ; leave one out"
+            )
+        given = own if given is None else given
+    return given
 
 
 def _direction(given: Any, argument: str) -> StudyDirection:

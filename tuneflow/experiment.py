@@ -6,27 +6,31 @@ import contextlib
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tuneflow.analysis import ExperimentAnalysis
+from tuneflow.arguments import check_real, spelt
 from tuneflow.callbacks.progress import RunInfo
+from tuneflow.callbacks.unseen_keys import UnseenKeys
 from tuneflow.callbacks.wiring import for_run
+from tuneflow.callbacks.wording import constants_of
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
-from tuneflow.errors import TrialsFailed, TuneflowWarning
+from tuneflow.errors import TrialsFailed
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
 from tuneflow.recall import remember
+from tuneflow.runner.batching import BatchingLoop
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.loop import Loop
 from tuneflow.runner.optimizing import executor_from
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from
 from tuneflow.runner.rules import Rules
 from tuneflow.settings import Settings, either
-from tuneflow.stoppers import stopper_from, unseen_keys
+from tuneflow.space import Space
+from tuneflow.stoppers import stopper_from
 from tuneflow.study import Study
 from tuneflow.trainable.class_api import Trainable
 
@@ -35,10 +39,13 @@ __all__ = ["run"]
 _PLACES = ("trainable", "name", "storage_path", "resume")
 """Arguments of ``run`` that are not kept with an experiment: its folder may move."""
 
+_SPELLING = {"sampler": "search_alg", "pruner": "scheduler", "timeout_s": "time_budget_s"}
+"""What ``run`` calls the arguments of the study and the Loop."""
+
 
 def run(
     trainable: Any,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | Space | None = None,
     *,
     metric: str | None = None,
     mode: str | None = None,
@@ -77,7 +84,8 @@ def run(
     Args:
         trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)`` or a subclass of
             ``tune.Trainable``.
-        config: the search space, nested as deep as you like; constants pass through.
+        config: the search space, nested as deep as you like; constants pass through. Or a ``tuneflow.space.Space``,
+            for instance one read from YAML by ``space_from_mapping``.
         metric: the result to optimise; without one only random and grid search run, and no pruner.
         mode: "min" or "max". Metric and mode may stand in the scheduler or the searcher instead.
         num_samples: how many configurations to try, per cell of the space's grids; -1 goes on until a stopper or
@@ -126,10 +134,13 @@ def run(
     """
     given = {name: value for name, value in locals().items() if name not in _PLACES}
     clock = SystemClock()
-    settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
+    if isinstance(config, Space):
+        config = config.definition
+    with spelt(_SPELLING):
+        settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
     points = either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
     max_concurrent = either("max_concurrent_trials", max_concurrent_trials, "max_concurrent", search_alg)
-    request = request_from(_resources_of(trainable, resources_per_trial))
+    request = request_from(_resources_of(trainable, resources_per_trial, config))
     total = machine()
     own = executor if isinstance(executor, Executor) else None
     n_slots = check_fits(request, own.total() if own is not None else total)
@@ -139,24 +150,33 @@ def run(
     exists = check_folder(folder, resume)
     cells = settings.cells
     n_trials = settings.n_trials
-    rules = Rules(
-        n_trials=n_trials,
-        timeout_s=time_budget_s,
-        max_concurrent=max_concurrent,
-        request=request,
-        stopper=stopper_from(stop),
-        max_failures=max_failures,
-        fail_fast=fail_fast,
-        trial_timeout_s=trial_timeout_s,
-        on_oom=on_oom,
-        checkpoint_freq=checkpoint_freq,
-        checkpoint_at_end=checkpoint_at_end,
-        time_attr=settings.time_attr,
-        is_deterministic=deterministic,
-        name=folder.name,
-        echoes=verbose >= 3 if echo_output is None else echo_output,
-        points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
-    )
+    stopper = stopper_from(stop)
+    with spelt(_SPELLING):
+        rules = Rules(
+            n_trials=n_trials,
+            timeout_s=time_budget_s,
+            max_concurrent=max_concurrent,
+            request=request,
+            stopper=stopper,
+            max_failures=max_failures,
+            fail_fast=fail_fast,
+            trial_timeout_s=trial_timeout_s,
+            on_oom=on_oom,
+            checkpoint_freq=checkpoint_freq,
+            checkpoint_at_end=checkpoint_at_end,
+            time_attr=settings.time_attr,
+            is_deterministic=deterministic,
+            name=folder.name,
+            echoes=verbose >= 3 if echo_output is None else echo_output,
+            batch_size=getattr(search_alg, "batch_size", 0),
+            points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
+        )
+    for argument, value in (
+        ("keep_checkpoints_num", keep_checkpoints_num),
+        ("checkpoint_budget_bytes", checkpoint_budget_bytes),
+    ):
+        if value is not None:
+            check_real(argument, value)
     retention = Retention(
         keep_num=keep_checkpoints_num, score_attr=checkpoint_score_attr, budget_bytes=checkpoint_budget_bytes
     )
@@ -176,6 +196,7 @@ def run(
         timeout_s=time_budget_s,
         name=label_of(trainable),
         counts_earlier=exists,
+        constants=constants_of(settings.space),
     )
     listeners = for_run(
         info,
@@ -185,7 +206,9 @@ def run(
         verbose=verbose,
         clock=clock,
     )
-    settings.check(points)
+    unseen = UnseenKeys(stopper)
+    with spelt(_SPELLING):
+        settings.check(points)
     if exists:
         check_same(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,28 +233,30 @@ def run(
             for point in points:
                 study.enqueue_trial(point)
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
-        describe(folder, study, settings, num_samples, trainable, clock, deterministic)
+        describe(folder, study, settings, num_samples, trainable, clock, deterministic, request.as_dict())
         remember(folder, trainable, given)
-        loop = Loop(study, chosen, trainable, rules)
+        loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
+        if stopper is not None:
+            stopper.start(study_clock)
         try:
-            _drive(loop, study, listeners, folder)
+            _drive(loop, study, [*listeners, unseen] if unseen.is_waiting else listeners, folder)
         finally:
             if is_own:
                 chosen.shutdown()
             study.close()
-    _warn_about_unseen(rules)
+    unseen.warn(stacklevel=3)
     analysis = ExperimentAnalysis(folder, metric=settings.metric, mode=settings.mode, errors=loop.errors, study=study)
     if loop.errors and raise_on_failed_trial:
         raise TrialsFailed(loop.errors, analysis)
     return analysis
 
 
-def _resources_of(trainable: Any, given: Any) -> Any:
+def _resources_of(trainable: Any, given: Any, config: Mapping[str, Any] | None) -> Any:
     if given is not None:
         return given
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
-        return trainable.default_resource_request({})
+        return trainable.default_resource_request(dict(config or {}))
     return getattr(trainable, "tuneflow_resources", None)
 
 
@@ -269,12 +294,3 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _warn_about_unseen(rules: Rules) -> None:
-    unseen = unseen_keys(rules.stopper)
-    if unseen:
-        warnings.warn(
-            TuneflowWarning(f"stop names {', '.join(sorted(unseen))}, which no result held"),
-            stacklevel=3,
-        )

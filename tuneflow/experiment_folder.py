@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from tuneflow.clock import Clock
-from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgument
+from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgument, InvalidArgumentType
 from tuneflow.settings import Settings
 from tuneflow.study import Study
 
@@ -25,12 +26,17 @@ def label_of(trainable: Any) -> str:
 
 
 def folder_of(name: str | None, storage_path: Any, trainable: Any, clock: Clock) -> Path:
-    """The absolute path of an experiment's folder; a name that is free is made up where none is given."""
+    """The absolute path of an experiment's folder; a name that is free is made up where none is given.
+
+    Raises:
+        InvalidArgument: the name is no folder's name, or ``storage_path`` leads to or through a file.
+        InvalidArgumentType: ``storage_path`` is no path.
+    """
+    root = _root(storage_path)
     if name is None:
         moment = datetime.fromtimestamp(clock.time(), tz=timezone.utc).astimezone()
         label = label_of(trainable)
         name = f"{label}_{moment:%Y-%m-%d_%H-%M-%S}"
-        root = Path("tuneflow_results" if storage_path is None else storage_path).expanduser()
         counter = 1
         while (root / name).exists():
             counter += 1
@@ -44,7 +50,26 @@ def folder_of(name: str | None, storage_path: Any, trainable: Any, clock: Clock)
         or "\0" in name
     ):
         raise InvalidArgument(f"name={name!r} must be a folder name of at most 200 bytes without '/'")
-    return (Path("tuneflow_results" if storage_path is None else storage_path).expanduser() / name).resolve()
+    return (root / name).resolve()
+
+
+def _root(storage_path: Any) -> Path:
+    if storage_path is None:
+        return Path("tuneflow_results")
+    if not isinstance(storage_path, (str, os.PathLike)) or isinstance(os.fspath(storage_path), bytes):
+        raise InvalidArgumentType(f"storage_path={storage_path!r} must be the path of a folder")
+    if not os.fspath(storage_path):
+        raise InvalidArgument("storage_path='' is no path; leave it out for ./tuneflow_results")
+    root = Path(storage_path).expanduser()
+    for part in (root, *root.parents):
+        if part.is_dir():
+            break
+        if os.path.lexists(part):  # a file, or a link that leads nowhere
+            what = "is a file" if part.exists() else "is a link that leads nowhere"
+            raise InvalidArgument(
+                f"storage_path={str(storage_path)!r}: {str(part)!r} {what}, not a folder; give a folder"
+            )
+    return root
 
 
 def check_folder(folder: Path, resume: bool | str) -> bool:
@@ -131,6 +156,7 @@ def describe(
     trainable: Any,
     clock: Clock,
     is_deterministic: bool,
+    resources: dict[str, float],
 ) -> None:
     """Writes ``experiment.json``: what was asked for. Paths in it are relative, so that the folder can move."""
     target = folder / "experiment.json"
@@ -146,6 +172,7 @@ def describe(
             "n_cells": len(settings.cells),
             "seed": study.seed,
             "deterministic": is_deterministic,
+            "resources": resources,
             "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
             "space": _space_text(settings),
             "created": clock.time(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneflow.creation import pruner_from, sampler_seed
-from tuneflow.errors import InvalidArgument
+from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.samplers import make_sampler
 from tuneflow.space import Space
 
@@ -58,10 +58,12 @@ class Settings:
         elif self.metric is None and not _is_random(self.sampler):
             raise InvalidArgument(f"search_alg={search_alg!r} needs to know what to optimise; pass metric= and mode=")
 
-    def check(self, points: Sequence[Mapping[str, Any]]) -> None:
+    def check(self, points: Any) -> None:
         """Finds what a study would refuse, before anything is created."""
         make_sampler(self.sampler, space=self.space, seed=sampler_seed(self.seed))
         pruner_from(self.pruner)
+        if not isinstance(points, Sequence) or isinstance(points, str):
+            raise InvalidArgumentType(f"points_to_evaluate={points!r} must be a list of configurations, each a dict")
         for point in points:
             self.space.to_params(point)
 
@@ -72,6 +74,11 @@ def _is_random(sampler: Any) -> bool:
 
 def _agreed(name: str, given: str | None, *holders: Any) -> str | None:
     """Metric or mode, which may stand in the run, or in its searcher and scheduler."""
+    if given is not None and (not isinstance(given, str) or not given):
+        raise InvalidArgumentType(
+            f"{name}={given!r} must be text, or None; for several objectives use create_study({name}=[...]) and "
+            f"study.optimize"
+        )
     places = [("tune.run", given)] + [(type(holder).__name__, getattr(holder, name, None)) for holder in holders]
     stated = [(place, value) for place, value in places if isinstance(value, str)]
     if len(stated) > 1 and (given is not None or len({value for _, value in stated}) > 1):

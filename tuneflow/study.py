@@ -165,6 +165,7 @@ class Study(AdoptingStudy):
         executor: Any = None,
         callbacks: Iterable[Any] = (),
         catch: Iterable[type[Exception]] | type[Exception] = (),
+        gc_after_trial: bool = False,
         show_progress_bar: bool = True,
     ) -> None:
         """Runs ``objective(trial)`` until ``n_trials`` new trials have ended or ``timeout`` seconds have passed.
@@ -179,6 +180,7 @@ class Study(AdoptingStudy):
             executor: "inline", "processes", "ray", "simulated", or an ``Executor``.
             callbacks: listeners (``tuneflow.callbacks.Callback``), or Optuna's ``callback(study, trial)``.
             catch: exceptions of the objective that only fail their trial; any other ends the run.
+            gc_after_trial: collect garbage after each trial, in the process that ran it, as in Optuna.
             show_progress_bar: show progress on a terminal.
         """
         registry.resolve("runner", "optimize")(
@@ -191,6 +193,7 @@ class Study(AdoptingStudy):
             executor=executor,
             callbacks=tuple(callbacks or ()),
             catch=(catch,) if isinstance(catch, type) else tuple(catch),
+            gc_after_trial=gc_after_trial,
             show_progress_bar=show_progress_bar,
         )
 

@@ -423,6 +423,8 @@ class StudyCore(StudyViews):
             storage.set_trial_user_attr(storage_id, "tuneflow:reason", reason)
         self.sampling.end(trial.number, storage_id, state, values)
         trial.state = state
+        if trial.last_result is not None and trial.last_result.get("done") is False:
+            trial.last_result = {**trial.last_result, "done": True}  # what listeners were given stays as it was
         del self._live[trial.number]
         for waiting in (self._again, self._handed_out):
             if trial.number in waiting:

@@ -11,7 +11,22 @@ from optuna.trial import TrialState
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, MetricMissing, UsageError
 
-__all__ = ["Objectives", "Outcome", "as_step", "judge"]
+__all__ = ["AUTOMATIC", "Objectives", "Outcome", "as_step", "judge"]
+
+
+AUTOMATIC = frozenset(
+    {
+        "done",
+        "hostname",
+        "pid",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "training_iteration",
+        "trial_id",
+    }
+)
+"""What every result of a run carries besides the user's own entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ class Objectives:
                     f"optimise; pass metric= to create_study, or call the entry 'value'"
                 )
             if name not in report:
-                raise MetricMissing(name, [str(key) for key in report])
+                raise MetricMissing(name, _own_keys(report))
             report = report[name]
         try:
             return float(report)
@@ -130,8 +145,13 @@ class Objectives:
             raise UsageError("a dict was told but the study has no metric=; tell a number, or name the metric")
         for name in self.metrics:
             if name not in told:
-                raise MetricMissing(name, [str(key) for key in told])
+                raise MetricMissing(name, _own_keys(told))
         return [told[name] for name in self.metrics]
+
+
+def _own_keys(report: Mapping[str, Any]) -> list[str]:
+    """The keys that the user reported."""
+    return [str(key) for key in report if key not in AUTOMATIC]
 
 
 def as_step(step: Any) -> int:

@@ -140,6 +140,11 @@ class Trial:
         return self._optuna.params
 
     @property
+    def relative_params(self) -> dict[str, Any]:
+        """What the sampler proposed for parameters together, before they were asked for, as in Optuna."""
+        return self._optuna.relative_params
+
+    @property
     def trial_id(self) -> str:
         """The number in five digits, as it names folders and table rows."""
         return f"{self.number:05d}"
@@ -252,6 +257,11 @@ class Trial:
     def study(self) -> Any:
         """The study that handed the trial out."""
         return self._owner
+
+    def ask_study(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+        """An attribute of the study, or what its method returns, for an objective that runs elsewhere."""
+        found = getattr(self.study, name)
+        return found(*arguments, **keywords) if callable(found) else found
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, state={self.state.name}, params={self.params})"

@@ -69,14 +69,22 @@ def test_paused_trials_are_told_apart_and_come_back() -> None:
     assert reporter.progress().counts == {"PAUSED": 2, "RUNNING": 1}
 
 
-def test_the_best_value_is_that_of_any_report_with_its_config() -> None:
+def test_the_best_trial_is_that_with_the_best_last_value_as_in_the_analysis() -> None:
     study, reporter, _ = made()
     trial = study.ask()
     for step, loss in enumerate((float("nan"), 0.5, 0.25, float("nan"), 0.75), start=1):
         trial.report({"loss": loss}, step)
     best = reporter.progress().best
     assert best is not None
-    assert (best.trial_id, best.value, best.config) == ("00000", 0.25, trial.config)
+    assert (best.trial_id, best.value, best.config) == ("00000", 0.75, trial.config)
+    ended, worse = study.ask(), study.ask()
+    ended.report({"loss": 0.5}, 1)
+    study.tell(ended, state=TrialState.PRUNED)
+    worse.report({"loss": 0.1}, 1)
+    worse.report({"loss": 0.9}, 2)
+    best = reporter.progress().best
+    assert best is not None
+    assert (best.trial_id, best.value, best.config) == ("00001", 0.5, ended.config)
 
 
 def test_a_value_that_is_only_told_counts() -> None:
@@ -87,11 +95,14 @@ def test_a_value_that_is_only_told_counts() -> None:
 
 
 def test_the_larger_value_is_best_in_max_mode() -> None:
-    _, reporter, _ = made(mode="max")
-    reporter._offer(0, 1.0, dict)
-    reporter._offer(1, 2.0, dict)
-    reporter._offer(2, float("nan"), dict)
-    assert reporter.progress().best.number == 1
+    study, reporter, _ = made(mode="max")
+    study.tell(study.ask(), 1.0)
+    live, equal, other = study.ask(), study.ask(), study.ask()
+    for trial, value in ((live, 2.0), (equal, 2.0), (other, float("nan"))):
+        trial.report({"loss": value}, 1)
+    best = reporter.progress().best
+    assert best is not None
+    assert best.number == 1, "the first of equal ones"
 
 
 def test_reports_are_throttled_by_the_clock() -> None:

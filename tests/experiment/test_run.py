@@ -326,7 +326,7 @@ def test_quiet_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
         ({"mode": None}, InvalidArgument, "metric='loss' needs a mode"),
         ({"num_samples": 0}, InvalidArgument, "num_samples=0 must be >= 1, or -1"),
         ({"name": "a/b"}, InvalidArgument, "without '/'"),
-        ({"search_alg": "tpee"}, InvalidArgument, "unknown sampler 'tpee'; known are:"),
+        ({"search_alg": "tpee"}, InvalidArgument, "unknown search_alg 'tpee'; known are:"),
         ({"resume": "yes"}, InvalidArgument, "resume='yes' must be"),
         ({"stop": 3}, TuneflowError, "stop=3 must be a dict"),
         ({"metric": None, "mode": None, "scheduler": ASHA(9)}, InvalidArgument, "needs to know what to compare"),

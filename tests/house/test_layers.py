@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import grimp
@@ -17,6 +18,11 @@ def root(monkeypatch):
     folder = Path(package_path[0]).parent
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder / "integrations")
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    silent = {logger for logger in loggers if logger.disabled}
+    yield
+    for logger in loggers:  # the import linter configures logging, which silences every logger that is there
+        logger.disabled = logger in silent
 
 
 @pytest.mark.usefixtures("root")

@@ -286,8 +286,8 @@ def test_stop_and_callbacks_as_in_optuna() -> None:
     ("arguments", "error", "message"),
     [
         ({"n_jobs": 0}, InvalidArgument, "n_jobs=0 must be >= 1, or -1"),
-        ({"n_trials": -1}, InvalidArgument, "n_trials=-1 must be a whole number >= 0"),
-        ({"timeout": 0}, InvalidArgument, "timeout_s=0 must be > 0"),
+        ({"n_trials": -1}, InvalidArgument, "n_trials=-1 must be >= 0"),
+        ({"timeout": 0}, InvalidArgument, "timeout=0 must be > 0"),
         ({"resources": {"gpu": 64}}, ResourcesUnavailable, "asks for 1 CPU, 64 GPU, but there is only"),
         ({"resources": {"tpu": 1}}, InvalidArgument, "unknown entries tpu; known are cpu, gpu"),
         ({"executor": "threads"}, InvalidArgument, "unknown executor 'threads'"),

@@ -83,10 +83,11 @@ class ExperimentAnalysis:
     def _read_trials(
         self, errors: Mapping[int, BaseException], study: Study | None, objectives: list[str]
     ) -> list[TrialRecord]:
-        name = self.experiment.get("name")
+        name, resources = self.experiment.get("name"), self.experiment.get("resources")
         stored = read_stored_trials(self.folder, name) if study is None else study.optuna.get_trials(deepcopy=False)
         if stored is None:
-            return [TrialRecord(number, path) for number, path in sorted(trial_folders(self.folder).items())]
+            found = sorted(trial_folders(self.folder).items())
+            return [TrialRecord(number, path, resources=resources) for number, path in found]
         return [
             TrialRecord(
                 frozen.number,
@@ -95,6 +96,7 @@ class ExperimentAnalysis:
                 objectives=objectives,
                 config_of=None if study is None else study.config,
                 error=errors.get(frozen.number),
+                resources=resources,
             )
             for frozen in stored
         ]

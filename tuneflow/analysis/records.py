@@ -48,6 +48,7 @@ class TrialRecord:
         logdir: the trial's folder, as a string.
         state: Optuna's word: WAITING, RUNNING, COMPLETE, PRUNED or FAIL.
         status: Tune's word: PENDING, RUNNING, PAUSED, TERMINATED or ERROR.
+        resources: what each trial takes, ``{"cpu": 1.0, "gpu": 0.0}``; empty where ``experiment.json`` does not say.
         frozen: the trial as Optuna stores it; None where the folder has no ``study.log``.
 
     Example:
@@ -65,10 +66,12 @@ class TrialRecord:
         objectives: Sequence[str] = (),
         config_of: Callable[[FrozenTrial], dict[str, Any]] | None = None,
         error: BaseException | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         self.number = number
         self.trial_id = f"{number:05d}"
         self.logdir = str(logdir)
+        self.resources = dict(resources or {})
         self.frozen = frozen
         self._folder = Path(logdir)
         self._objectives = list(objectives)
@@ -81,8 +84,9 @@ class TrialRecord:
 
     def _read_state(self) -> str:
         """The state as far as the trial's files tell it."""
-        if self.last_result:
-            return "FAIL" if read_error_text(self._folder) and not self.last_result.get("done") else "COMPLETE"
+        last = read_last_result(self._folder / "result.json")
+        if last:
+            return "FAIL" if read_error_text(self._folder) and not last.get("done") else "COMPLETE"
         return "FAIL" if read_error_text(self._folder) else "WAITING"
 
     # What it tried
@@ -134,13 +138,18 @@ class TrialRecord:
 
     @property
     def last_result(self) -> dict[str, Any]:
-        """The last result; what the trial was told where it reported nothing; empty without either."""
+        """The last result; what the trial was told where it reported nothing; empty without either.
+
+        Its ``done`` is True once the trial has ended. In ``results`` it is so only where that was known when the result
+        was reported.
+        """
         if self._last_result is None:
             found = read_last_result(self._folder / "result.json")
             if found is None:
                 recorded = self._recorded_results()
                 found = recorded[-1] if recorded else self._told()
-            self._last_result = found
+            has_ended = self.status in ("TERMINATED", "ERROR")
+            self._last_result = {**found, "done": True} if has_ended and found.get("done") is False else found
         return self._last_result
 
     def _told(self) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from tuneflow.callbacks.base import Callback
 from tuneflow.clock import Clock, SystemClock
+from tuneflow.pruners.base import Exploit
 
 if TYPE_CHECKING:
     from tuneflow.study import Study
@@ -38,6 +39,7 @@ class RunInfo:
         timeout_s: time limit of the run.
         name: what is run; rows are called ``name_00000``.
         counts_earlier: trials that the study held before the run count too, as in a resumed experiment.
+        constants: entries of the space that do not vary, by path, as texts: not shown where they have that value.
     """
 
     metric: str | None = None
@@ -51,6 +53,7 @@ class RunInfo:
     timeout_s: float | None = None
     name: str = "trial"
     counts_earlier: bool = False
+    constants: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class TrialRow:
         config: the configuration in force.
         started_s: when it was first seen, by the clock's monotonic time.
         value: the metric last reported or told; None before.
+        value_config: the configuration in force when it was reported.
         result: the last report; empty before.
         time_s: seconds spent, for a trial that has ended; None before.
     """
@@ -74,6 +78,7 @@ class TrialRow:
     config: Mapping[str, Any]
     started_s: float
     value: float | None = None
+    value_config: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     time_s: float | None = None
 
@@ -90,7 +95,7 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best value reported so far."""
+    """The trial whose last value is best so far, as ``ExperimentAnalysis.best_trial`` has it."""
 
     number: int
     value: float
@@ -111,7 +116,7 @@ class Progress:
         counts: number of trials by Tune's status, those without any left out.
         ended: number of ended trials by Optuna's state: COMPLETE, PRUNED, FAIL.
         rows: at most ``max_rows`` trials: running ones, then those that ended last, then paused ones.
-        best: the best value reported so far; None without a metric, a mode or a value.
+        best: the trial whose last value is best; None without a metric, a mode or a value.
         now_s: the clock's monotonic time.
         elapsed_s: seconds since the run started.
         left_s: seconds it will likely still take; None where that cannot be told yet.
@@ -173,7 +178,7 @@ class ProgressReporter(Callback, ABC):
         self._ended: Counter[str] = Counter()
         self._n_ended_here = 0
         self._recent: deque[TrialRow] = deque(maxlen=max_rows)
-        self._best: Best | None = None
+        self._best_ended: Best | None = None
         self._started_s: float | None = None
         self._next_s = 0.0
 
@@ -186,13 +191,14 @@ class ProgressReporter(Callback, ABC):
     def on_study_start(self, study: Study) -> None:
         self._started_s = self._clock.monotonic()
         self._n_ended_here = 0
+        earlier = [frozen for frozen in study.get_trials(deepcopy=False) if frozen.state.is_finished()]
         if self.run.counts_earlier:
-            earlier = study.optuna.get_trials(deepcopy=False)
-            self._ended = Counter(frozen.state.name for frozen in earlier if frozen.state.is_finished())
+            self._ended = Counter(frozen.state.name for frozen in earlier)
         if self.run.mode is not None:
-            with contextlib.suppress(ValueError):  # none is complete yet
-                best = study.best_trial
-                self._offer(best.number, best.value, lambda: study.best_config)
+            for frozen in earlier:
+                value = frozen.values[0] if frozen.values else frozen.intermediate_values.get(frozen.last_step or 0)
+                if self._is_better(value, frozen.number):
+                    self._best_ended = Best(frozen.number, value, study.config(frozen))
         self._show(self._started_s)
 
     def on_study_end(self, study: Study) -> None:
@@ -208,9 +214,8 @@ class ProgressReporter(Callback, ABC):
         row = self._live["RUNNING"].get(trial.number) or self._enter(trial, "RUNNING", now_s)
         row.result = result
         row.value = trial.last_value
-        if row.config is not trial.config:
-            row.config = trial.config
-        self._offer(trial.number, row.value, lambda: row.config)
+        row.value_config = row.config if isinstance(trial.decision, Exploit) else trial.config
+        row.config = trial.config
         self._tick(now_s)
 
     def on_trial_pause(self, trial: Trial) -> None:
@@ -231,9 +236,10 @@ class ProgressReporter(Callback, ABC):
         row.status = _ENDED.get(row.state, row.state)
         row.time_s = _time_of(row, now_s)
         told = _told_value(trial)
-        if told is not None:
-            row.value = told
-            self._offer(trial.number, told, lambda: row.config)
+        if told is not None and told != row.value:
+            row.value, row.value_config = told, row.config
+        if self._is_better(row.value, row.number):
+            self._best_ended = _best_of(row)
         self._ended[row.state] += 1
         self._n_ended_here += 1
         self._recent.append(row)
@@ -248,19 +254,30 @@ class ProgressReporter(Callback, ABC):
             row = row or rows.pop(trial.number, None)
         if row is None:
             row = TrialRow(trial.number, status, trial.state.name, trial.config, now_s)
-            row.value = trial.last_value
+            row.value, row.value_config = trial.last_value, trial.config
         row.status = status
         self._live[status][trial.number] = row
         return row
 
-    def _offer(self, number: int, value: float | None, config: Any) -> None:
-        """Takes a value as the best one, if it is."""
+    def _is_better(self, value: float | None, number: int, best: Best | None = None) -> TypeGuard[float]:
+        """Whether a value outranks ``best`` (of the ended trials without one); of equal ones the first does."""
         mode = self.run.mode
         if value is None or value != value or mode not in ("min", "max"):
-            return
-        best = self._best
-        if best is None or (value < best.value if mode == "min" else value > best.value):
-            self._best = Best(number, value, config())
+            return False
+        best = best or self._best_ended
+        if best is None:
+            return True
+        if value == best.value:
+            return number < best.number
+        return value < best.value if mode == "min" else value > best.value
+
+    def _best(self) -> Best | None:
+        """The trial with the best last value, ended or not: of the former only the best one is kept."""
+        best = self._best_ended
+        for row in chain.from_iterable(rows.values() for rows in self._live.values()):
+            if self._is_better(row.value, row.number, best):
+                best = _best_of(row)
+        return best
 
     def _tick(self, now_s: float) -> None:
         if now_s >= self._next_s:
@@ -286,7 +303,7 @@ class ProgressReporter(Callback, ABC):
             counts={status: count for status, count in sorted(counts.items()) if count},
             ended=dict(self._ended),
             rows=tuple(islice(self._rows(), self._max_rows)),
-            best=self._best,
+            best=self._best(),
             now_s=now_s,
             elapsed_s=elapsed_s,
             left_s=None if is_done else self._left_s(elapsed_s),
@@ -309,6 +326,10 @@ class ProgressReporter(Callback, ABC):
             limit_s = max(0.0, self.run.timeout_s - elapsed_s)
             left_s = limit_s if left_s is None else min(left_s, limit_s)
         return left_s
+
+
+def _best_of(row: TrialRow) -> Best:
+    return Best(row.number, math.nan if row.value is None else row.value, row.value_config)
 
 
 def _time_of(row: TrialRow, now_s: float) -> float:

@@ -153,9 +153,10 @@ class ProgressTable(ProgressReporter):
             text += f": {self.run.metric or 'value'}={value_text(row.value)}"
         if row.iteration is not None:
             text += f" after {row.iteration} iteration(s)"
-        config = config_text(row.config)
+        config = config_text(row.config, constants=self.run.constants)
         text += f", {duration_text(row.time_s or 0.0)}{f'; {config}' if config else ''}"
-        if self._best is not None and self._best.number == row.number:
+        best = self._best()
+        if best is not None and best.number == row.number:
             text += " (best so far)"
         return f"{text}\n"
 
@@ -198,7 +199,7 @@ def _closing_text(progress: Progress) -> str:
         best = progress.best
         text += (
             f" Best: trial {best.trial_id} with {progress.run.metric or 'value'}={value_text(best.value)}; "
-            f"{config_text(best.config)}."
+            f"{config_text(best.config, constants=progress.run.constants)}."
         )
     if progress.run.folder is not None:
         text += f" Results: {progress.run.folder}"

@@ -53,7 +53,7 @@ def summary_lines(progress: Progress) -> list[str]:
         best = progress.best
         lines.append(
             f"Best so far: trial {best.trial_id} with {run.metric or 'value'}={value_text(best.value)} and "
-            f"{config_text(best.config)}"
+            f"{config_text(best.config, constants=run.constants)}"
         )
     times = f"Elapsed: {duration_text(progress.elapsed_s)}"
     if progress.left_s is not None:
@@ -71,9 +71,11 @@ def count_text(progress: Progress) -> str:
 
 
 def cells(progress: Progress) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table; at most 12 parameters get a column."""
+    """Header and rows of the table; at most 12 parameters get a column, and no constant does."""
     configs = [config_cells(row.config) for row in progress.rows]
-    parameters = list(dict.fromkeys(path for config in configs for path in config))[:_MAX_PARAMETERS]
+    constants = progress.run.constants
+    varying = (path for config in configs for path, text in config.items() if constants.get(path) != text)
+    parameters = list(dict.fromkeys(varying))[:_MAX_PARAMETERS]
     metric = progress.run.metric or "value"
     header = ["Trial name", "status", "loc", *parameters, metric, "total time (s)", "iter"]
     rows = [

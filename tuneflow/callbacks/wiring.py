@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.callbacks.adapted import as_callback
@@ -11,6 +11,7 @@ from tuneflow.callbacks.csv_logger import CsvLogger
 from tuneflow.callbacks.error_logger import ErrorLogger
 from tuneflow.callbacks.json_logger import JsonLogger
 from tuneflow.callbacks.policy_logger import PolicyLogger
+from tuneflow.errors import InvalidArgumentType
 
 if TYPE_CHECKING:
     from tuneflow.callbacks.progress import RunInfo
@@ -33,18 +34,21 @@ def for_optimize(
     listeners: list[Any] = [] if study.folders.is_temporary else [ErrorLogger()]
     listeners += [as_callback(callback) for callback in callbacks]
     if show_progress and sys.stdout is not None and sys.stdout.isatty():
+        from tuneflow.callbacks.progress import RunInfo
         from tuneflow.callbacks.progress_table import ProgressTable
+        from tuneflow.callbacks.wording import constants_of
 
         has_one = len(study.directions) == 1
-        listeners.append(
-            ProgressTable(
-                study.objectives.name if has_one else None,
-                ("max" if study.direction.name == "MAXIMIZE" else "min") if has_one else None,
-                n_trials=n_trials,
-                timeout_s=timeout_s,
-                n_slots=n_slots,
-            )
+        table = ProgressTable()
+        table.run = RunInfo(
+            metric=study.objectives.name if has_one else None,
+            mode=("max" if study.direction.name == "MAXIMIZE" else "min") if has_one else None,
+            n_trials=n_trials,
+            timeout_s=timeout_s,
+            n_slots=n_slots,
+            constants=constants_of(study.space),
         )
+        listeners.append(table)
     return listeners
 
 
@@ -74,6 +78,9 @@ def for_run(
     from tuneflow.callbacks.progress import ProgressReporter
     from tuneflow.callbacks.progress_table import ProgressTable
 
+    for argument, given in (("callbacks", callbacks), ("loggers", loggers)):
+        if given is not None and (not isinstance(given, Iterable) or isinstance(given, (str, dict))):
+            raise InvalidArgumentType(f"{argument}={given!r} must be a list of listeners, or None")
     table = ProgressTable(verbose=verbose, clock=clock)
     listeners: list[Any] = [ErrorLogger(), PolicyLogger()]
     listeners += [as_callback(logger) for logger in ((JsonLogger, CsvLogger) if loggers is None else loggers)]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuneflow.callbacks.flattening import flatten
 from tuneflow.plain import plain
+from tuneflow.space.domain import Variable
 
-__all__ = ["config_cells", "config_text", "duration_text", "memory_text", "value_text"]
+if TYPE_CHECKING:
+    from tuneflow.space import Space
+
+__all__ = ["config_cells", "config_text", "constants_of", "duration_text", "memory_text", "value_text"]
 
 # Not hyperparameters: what configures a tracker.
 _TRACKERS = ("wandb", "mlflow")
@@ -31,9 +35,25 @@ def config_cells(config: Mapping[str, Any]) -> dict[str, str]:
     return {path: value_text(value) for path, value in flatten(plain(own)).items()}
 
 
-def config_text(config: Mapping[str, Any], *, max_entries: int = 12) -> str:
-    """A configuration in one line: ``lr=0.1, net/width=64``."""
-    cells = [f"{path}={text}" for path, text in config_cells(config).items()]
+def constants_of(space: Space | None) -> dict[str, str]:
+    """The entries of a space that do not vary, by path, as ``config_cells`` words them."""
+    if space is None:
+        return {}
+    found = flatten({key: value for key, value in space.definition.items() if key not in _TRACKERS})
+    constant = {path: value for path, value in found.items() if not _varies(value)}
+    return {path: value_text(value) for path, value in plain(constant).items()}
+
+
+def _varies(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_varies, value))
+    return isinstance(value, Variable)
+
+
+def config_text(config: Mapping[str, Any], *, constants: Mapping[str, str] | None = None, max_entries: int = 12) -> str:
+    """A configuration in one line, without what has its constant value: ``lr=0.1, net/width=64``."""
+    known = constants or {}
+    cells = [f"{path}={text}" for path, text in config_cells(config).items() if known.get(path) != text]
     more = f", and {len(cells) - max_entries} more" if len(cells) > max_entries else ""
     return ", ".join(cells[:max_entries]) + more
 

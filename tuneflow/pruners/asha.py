@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from tuneflow.arguments import check_number, check_whole
 from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners.base import CONTINUE, PAUSE, Decision, Pause, Pruner, Stop
 from tuneflow.pruners.rungs import (
@@ -14,8 +15,6 @@ from tuneflow.pruners.rungs import (
     STOP,
     Rung,
     bracket_sizes,
-    check_number,
-    check_whole,
     milestones,
     n_halvings,
     to_json,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from tuneflow.arguments import check_real
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.pruners.configs import copy_config, get_entry, plain, set_entry
 
@@ -144,13 +145,18 @@ class Explorer:
         self,
         mutations: Mapping[str, Any],
         resample_probability: float = 0.25,
-        factors: Sequence[float] = (1.2, 0.8),
+        factors: Any = (1.2, 0.8),
         custom_explore: CustomExplore | None = None,
     ) -> None:
+        check_real("resample_probability", resample_probability)
         if not 0 <= resample_probability <= 1:
             raise InvalidArgument(f"resample_probability={resample_probability!r} must lie in [0, 1]")
+        if not isinstance(factors, Sequence) or isinstance(factors, str):
+            raise InvalidArgumentType(f"perturbation_factors={factors!r} must be a list of numbers")
         if not factors or not all(_is_number(factor) and 0 < factor < math.inf for factor in factors):
             raise InvalidArgument(f"perturbation_factors={factors!r} must be one or more finite numbers above zero")
+        if custom_explore is not None and not callable(custom_explore):
+            raise InvalidArgumentType(f"custom_explore={custom_explore!r} must be a function (config, rng) -> config")
         self._resample_probability = resample_probability
         self._factors = tuple(factors)
         self._custom = custom_explore

@@ -7,9 +7,10 @@ from enum import IntEnum
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from tuneflow.arguments import check_whole
 from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners.base import CONTINUE, PAUSE, Decision, Pause, Pruner, Stop
-from tuneflow.pruners.rungs import COMPLETE, STOP, bracket_sizes, check_whole, n_halvings, to_json
+from tuneflow.pruners.rungs import COMPLETE, STOP, bracket_sizes, n_halvings, to_json
 
 if TYPE_CHECKING:
     from optuna.trial import TrialState

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from heapq import heappush, heappushpop
 from typing import Any
 
+from tuneflow.arguments import check_number, check_whole
 from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners.base import CONTINUE, Decision, Pruner, Stop
-from tuneflow.pruners.rungs import COMPLETE, STOP, check_number, check_whole, to_json
+from tuneflow.pruners.rungs import COMPLETE, STOP, to_json
 
 __all__ = ["MedianStopping"]
 

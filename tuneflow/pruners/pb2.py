@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuneflow.arguments import check_real
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, MissingLibrary
 from tuneflow.pruners.base import Decision, Exploit
 from tuneflow.pruners.configs import from_json, get_entry, to_json
@@ -128,7 +129,8 @@ class PB2(PBT):
         window: int = 100,
     ) -> None:
         self._set_population(population_size, perturbation_interval, quantile_fraction, burn_in, synchronous)
-        if window != int(window) or window < 8:
+        check_real("window", window)
+        if not math.isfinite(window) or window != int(window) or window < 8:
             raise InvalidArgument(f"window={window!r} must be a whole number >= 8")
         flat = {"mutations": flatten_mutations(mutations or {}), "bounds": flatten_mutations(bounds or {})}
         self._axes: dict[str, _Axis] = {}

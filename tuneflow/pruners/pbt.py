@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tuneflow.arguments import check_real
 from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners.base import CONTINUE, PAUSE, Continue, Decision, Exploit, Pause, Pruner
 from tuneflow.pruners.cohort import SyncPopulation
@@ -104,16 +106,21 @@ class PBT(Pruner):
     def _set_population(
         self, size: int | None, interval: int, fraction: float, burn_in: int, synchronous: bool
     ) -> None:
-        if size is not None and (size != int(size) or size < 1):
+        if size is not None:
+            check_real("population_size", size)
+        check_real("perturbation_interval", interval)
+        check_real("quantile_fraction", fraction)
+        check_real("burn_in", burn_in)
+        if size is not None and (not math.isfinite(size) or size != int(size) or size < 1):
             raise InvalidArgument(f"population_size={size!r} must be a whole number >= 1, or None")
-        if interval != int(interval) or interval < 1:
+        if not math.isfinite(interval) or interval != int(interval) or interval < 1:
             raise InvalidArgument(
                 f"perturbation_interval={interval!r} must be a whole number of steps >= 1 (not of seconds)"
             )
         if not 0 <= fraction <= 0.5:
             raise InvalidArgument(f"quantile_fraction={fraction!r} must lie in [0, 0.5]")
-        if not burn_in >= 0:
-            raise InvalidArgument(f"burn_in={burn_in!r} must be >= 0")
+        if not 0 <= burn_in < math.inf:
+            raise InvalidArgument(f"burn_in={burn_in!r} must be >= 0 and finite")
         if synchronous and size is None:
             raise InvalidArgument("synchronous=True needs population_size: how many members are waited for")
         self._size = None if size is None else int(size)

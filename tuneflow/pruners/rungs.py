@@ -9,10 +9,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from heapq import heapify, heappush, heappushpop
-from numbers import Integral, Real
-from typing import Any
 
-from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.pruners.base import Stop
 
 __all__ = [
@@ -20,8 +17,6 @@ __all__ = [
     "STOP",
     "Rung",
     "bracket_sizes",
-    "check_number",
-    "check_whole",
     "milestones",
     "n_halvings",
     "to_json",
@@ -29,35 +24,6 @@ __all__ = [
 
 STOP = Stop()
 COMPLETE = Stop(complete=True)
-
-
-def check_number(name: str, value: Any, minimum: float) -> float:
-    """Returns ``value`` if it is a finite number that is at least ``minimum``.
-
-    Raises:
-        InvalidArgumentType: it is no number.
-        InvalidArgument: it is too small, infinite or NaN.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidArgumentType(f"{name}={value!r} must be a number")
-    if not math.isfinite(value):
-        raise InvalidArgument(f"{name}={value} must be finite")
-    if value < minimum:
-        raise InvalidArgument(f"{name}={value} must be >= {minimum}")
-    return int(value) if isinstance(value, Integral) else float(value)
-
-
-def check_whole(name: str, value: Any, minimum: int) -> int:
-    """Returns ``value`` as an int if it is a whole number (4.0 is one) that is at least ``minimum``.
-
-    Raises:
-        InvalidArgumentType: it is no number.
-        InvalidArgument: it is too small, or not whole.
-    """
-    number = check_number(name, value, minimum)
-    if number != int(number):
-        raise InvalidArgument(f"{name}={value} must be a whole number")
-    return int(number)
 
 
 def _exact(value: float) -> Fraction:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuneflow.errors import InvalidArgument, ResourcesUnavailable
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, ResourcesUnavailable
 from tuneflow.runner.gpus import find_gpus
 
 __all__ = ["Available", "Resources", "check_fits", "machine", "request_from", "times_in_shares"]
@@ -109,13 +109,18 @@ def request_from(given: Mapping[str, Any] | Resources | None) -> Resources:
 
     Raises:
         InvalidArgument: an unknown key or a value that is no number >= 0.
+        InvalidArgumentType: no dict.
     """
     if given is None:
         return Resources()
     if isinstance(given, Resources):
         return given
+    if not isinstance(given, Mapping):
+        raise InvalidArgumentType(
+            f"resources_per_trial={given!r} must be a dict, {{'cpu': 1, 'gpu': 0.5}} for instance"
+        )
     known = ("cpu", "gpu", "memory_bytes")
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(map(str, given)) - set(known))
     if unknown:
         raise InvalidArgument(
             f"resources_per_trial has unknown entries {', '.join(unknown)}; known are {', '.join(known)}"

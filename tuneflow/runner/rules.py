@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tuneflow.arguments import check_seconds, check_whole
 from tuneflow.errors import InvalidArgument
 from tuneflow.runner.resources import Resources
 from tuneflow.stoppers import Stopper
@@ -37,6 +38,7 @@ class Rules:
         default_kind: how to call a function of one argument whose name does not tell.
         name: the experiment's name.
         echoes: whether what trials print in other processes is shown too.
+        batch_size: new trials start this many at a time, when all that run have left their slots; 0 for no batches.
         points: gives the fixed part of new trial number i, a cell of a grid; None for none.
     """
 
@@ -57,20 +59,17 @@ class Rules:
     default_kind: Any = "config"
     name: str = ""
     echoes: bool = False
+    batch_size: int = 0
     points: Callable[[int], dict[str, Any] | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.n_trials is not None and (self.n_trials != int(self.n_trials) or self.n_trials < 0):
-            raise InvalidArgument(f"n_trials={self.n_trials} must be a whole number >= 0, or None for no limit")
+        if self.n_trials is not None:
+            check_whole("n_trials", self.n_trials, 0)
         for name in ("timeout_s", "trial_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidArgument(f"{name}={value} must be > 0 seconds, or None for no limit")
-        if self.max_concurrent is not None and self.max_concurrent < 1:
-            raise InvalidArgument(f"max_concurrent_trials={self.max_concurrent} must be >= 1, or None")
-        if self.max_failures < -1:
-            raise InvalidArgument(f"max_failures={self.max_failures} must be >= 0, or -1 for no limit")
+            check_seconds(name, getattr(self, name))
+        if self.max_concurrent is not None:
+            check_whole("max_concurrent_trials", self.max_concurrent, 1)
+        check_whole("max_failures", self.max_failures, -1)
         if self.on_oom not in ("fail", "prune", "retry"):
             raise InvalidArgument(f"on_oom={self.on_oom!r} must be 'fail', 'prune' or 'retry'")
-        if self.checkpoint_freq < 0:
-            raise InvalidArgument(f"checkpoint_freq={self.checkpoint_freq} must be >= 0")
+        check_whole("checkpoint_freq", self.checkpoint_freq, 0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tuneflow.arguments import spelt
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.pruners import Pruner
 
@@ -81,7 +80,7 @@ class ComparingScheduler(TrialScheduler):
         """Refuses what cannot be honoured."""
 
     def to_pruner(self, num_samples: int | None = None) -> Pruner:
-        with _spelt(self._spelling):
+        with spelt(self._spelling):
             return self._pruner(num_samples)
 
     @abstractmethod
@@ -98,15 +97,3 @@ def check_time_attr(given: object) -> None:
             f"integer of your own that every result holds and that grows with training, and give periods and "
             f"intervals in it. To limit time pass time_budget_s or trial_timeout_s to tune.run"
         )
-
-
-@contextlib.contextmanager
-def _spelt(spelling: Mapping[str, str]) -> Iterator[None]:
-    """Has errors name arguments as the user wrote them."""
-    try:
-        yield
-    except (InvalidArgument, InvalidArgumentType) as error:
-        names = "|".join(map(re.escape, spelling)) or "(?!)"
-        text = re.sub(rf"\b({names})(?=[=\[]| is )", lambda found: spelling[found[1]], str(error))
-        kind = InvalidArgument if isinstance(error, InvalidArgument) else InvalidArgumentType
-        raise kind(text) from None

@@ -9,13 +9,16 @@ from __future__ import annotations
 from tuneflow.search.base import Searcher
 from tuneflow.search.libraries import AxSearch, BayesOptSearch, HyperOptSearch, NevergradSearch
 from tuneflow.search.native import BasicVariantGenerator, OptunaSearch
+from tuneflow.search.wrappers import ConcurrencyLimiter, Repeater
 
 __all__ = [
     "AxSearch",
     "BasicVariantGenerator",
     "BayesOptSearch",
+    "ConcurrencyLimiter",
     "HyperOptSearch",
     "NevergradSearch",
     "OptunaSearch",
+    "Repeater",
     "Searcher",
 ]

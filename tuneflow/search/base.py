@@ -67,6 +67,11 @@ class Searcher(ABC):
             raise InvalidArgument(f"{self._seed_argument}={seed!r} must be an integer >= 0, or None")
 
     @property
+    def batch_size(self) -> int:
+        """Trials that start together; 0 for no batches."""
+        return 0
+
+    @property
     def own_seed(self) -> int | None:
         """The seed that was given to this searcher. In a run without a seed it is the run's."""
         seed: int | None = getattr(self, self._seed_argument, None)

@@ -32,7 +32,9 @@ _DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("pymysql", "mysqldb
 _LIBRARIES = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
 
 
-def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_interval_s: float = 0.05) -> BaseStorage:
+def open_storage(
+    spec: str | os.PathLike[str] | BaseStorage | None, *, sync_interval_s: float = 0.05, must_exist: bool = False
+) -> BaseStorage:
     """Opens the storage that ``spec`` names.
 
     Args:
@@ -40,6 +42,7 @@ def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_inte
             a database URL (a text with ``://``): SQLite is opened in WAL mode, in which readers and the writer do not
             wait for each other; an Optuna storage, which is handed back as it is.
         sync_interval_s: for a journal: seconds within which a record is on the disk.
+        must_exist: whether a journal or an SQLite file that is not there is refused instead of made.
 
     Returns:
         An Optuna storage. A ``Journal`` has ``close()``.
@@ -70,13 +73,20 @@ def open_storage(spec: str | os.PathLike[str] | BaseStorage | None, *, sync_inte
     if not isinstance(text, str):
         raise InvalidArgumentType(f"storage={spec!r} is a path of bytes; give it as text")
     if isinstance(spec, str) and text.startswith("journal:") and not text.startswith("journal://"):
-        return _open_journal(text.removeprefix("journal:"), sync_interval_s)
+        return _open_journal(text.removeprefix("journal:"), sync_interval_s, must_exist)
     if isinstance(spec, str) and "://" in text:
-        return _open_database(text)
-    return _open_journal(text, sync_interval_s)
+        return _open_database(text, must_exist)
+    return _open_journal(text, sync_interval_s, must_exist)
 
 
-def _open_journal(text: str, sync_interval_s: float) -> Journal:
+def _refuse_missing(path: Path, shown: str) -> None:
+    folder = path.parent
+    beside = sorted(entry.name for entry in folder.iterdir() if entry.is_file())[:10] if folder.is_dir() else []
+    there = f"; {str(folder)!r} holds: {', '.join(beside) or 'no file'}" if folder.is_dir() else ""
+    raise InvalidArgument(f"storage={shown!r}: there is no file {str(path)!r}{there}. Check the path")
+
+
+def _open_journal(text: str, sync_interval_s: float, must_exist: bool) -> Journal:
     if not text or "\0" in text:
         raise InvalidArgument(f"storage={text!r} names no file; it must be one of: {_FORMS}")
     path = Path(text)
@@ -90,6 +100,8 @@ def _open_journal(text: str, sync_interval_s: float) -> Journal:
         with path.open("rb") as file:
             if file.read(15) == b"SQLite format 3":
                 raise InvalidArgument(f"storage={text!r} is an SQLite database; write 'sqlite:///{text}'")
+    elif must_exist:
+        _refuse_missing(path, text)
     else:
         _make_folder(path, text)
     return Journal(path, sync_interval_s=sync_interval_s)
@@ -102,7 +114,7 @@ def _make_folder(path: Path, text: str) -> None:
         raise InvalidArgument(f"storage={text!r}: a part of {str(path.parent)!r} is a file, not a folder") from None
 
 
-def _open_database(text: str) -> RDBStorage:
+def _open_database(text: str, must_exist: bool) -> RDBStorage:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -121,6 +133,8 @@ def _open_database(text: str) -> RDBStorage:
     is_sqlite = url.get_backend_name() == "sqlite"
     file = _sqlite_file(url.database) if is_sqlite else None
     if file is not None:
+        if must_exist and not file.exists():
+            _refuse_missing(file, shown)
         _check_sqlite_file(file, shown)
     # Servers close connections that idle through a long trial: they are tried before use.
     options: dict[str, Any] = (

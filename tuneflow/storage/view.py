@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from optuna.storages import BaseStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["PAUSED_ATTRIBUTE", "ViewStorage"]
+__all__ = ["PAUSED_ATTRIBUTE", "DelegatingStorage", "ViewStorage"]
 
 PAUSED_ATTRIBUTE = "tuneflow:paused"
 """The user attribute of a trial that was paused, resumed or not: the step at which it was."""
 
 
 def _delegated(name: str) -> Callable[..., Any]:
-    def method(self: ViewStorage, *args: Any, **kwargs: Any) -> Any:
+    def method(self: DelegatingStorage, *args: Any, **kwargs: Any) -> Any:
         return getattr(self.inner, name)(*args, **kwargs)
 
     return method
@@ -33,7 +33,24 @@ else:
     _Delegating = type("_Delegating", (BaseStorage,), {name: _delegated(name) for name in _METHODS})
 
 
-class ViewStorage(_Delegating):
+class DelegatingStorage(_Delegating):
+    """An Optuna storage over another one, whose methods it has unless a subclass overrides them.
+
+    Attributes:
+        inner: the storage below.
+
+    Args:
+        inner: any Optuna storage; one over a database gets Optuna's cache, as in ``optuna.create_study``.
+    """
+
+    def __init__(self, inner: BaseStorage) -> None:
+        self.inner = get_storage(inner)
+        for name in _METHODS:
+            if getattr(type(self), name) is getattr(_Delegating, name):
+                setattr(self, name, getattr(self.inner, name))
+
+
+class ViewStorage(DelegatingStorage):
     """An Optuna storage over another one, that shows paused and resumed trials as pruned.
 
     Optuna knows no paused state: such a trial is RUNNING and carries the user attribute ``tuneflow:paused``. TPE
@@ -66,13 +83,10 @@ class ViewStorage(_Delegating):
     """
 
     def __init__(self, inner: BaseStorage) -> None:
-        self.inner = get_storage(inner)
+        super().__init__(inner)
         self.n_paused = 0
         self.shared = False
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
-        for name in _METHODS:
-            if name not in ViewStorage.__dict__:
-                setattr(self, name, getattr(self.inner, name))
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

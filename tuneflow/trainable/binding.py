@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Mapping
 from typing import Any
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.trainable.class_api import Trainable
+from tuneflow.trainable.running import kind_of
 
-__all__ = ["with_parameters", "with_resources"]
+__all__ = ["collecting", "with_parameters", "with_resources"]
 
 
 def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
@@ -79,3 +81,27 @@ def with_resources(trainable: Any, resources: Mapping[str, float]) -> Any:
         functools.update_wrapper(partial, trainable)
     partial.tuneflow_resources = wanted  # type: ignore[attr-defined]
     return partial
+
+
+def collecting(trainable: Any) -> Any:
+    """A trainable that collects garbage when it has ended: reference cycles may hold on to large tensors."""
+    if isinstance(trainable, type) and issubclass(trainable, Trainable):
+        unbound: Any = trainable.cleanup
+
+        def cleanup(self: Any) -> None:
+            unbound(self)
+            gc.collect()
+
+        return type(trainable.__name__, (trainable,), {"cleanup": cleanup, "__module__": trainable.__module__})
+    collected = functools.partial(_run_and_collect, trainable)
+    collected.tuneflow_kind = kind_of(trainable, default="trial")  # type: ignore[attr-defined]
+    if hasattr(trainable, "__name__"):
+        collected.__name__ = trainable.__name__  # type: ignore[attr-defined]
+    return collected
+
+
+def _run_and_collect(trainable: Any, *arguments: Any) -> Any:
+    try:
+        return trainable(*arguments)
+    finally:
+        gc.collect()

@@ -76,7 +76,12 @@ class Trainable:
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> dict[str, float] | None:  # noqa: ARG003
-        """Resources of a trial with this configuration; None for the default."""
+        """Resources of a trial; None for the default, one CPU.
+
+        Args:
+            config: the run's search space: its constants as they are, its domains as domains. All trials of a run take
+                the same.
+        """
         return None
 
     @classmethod

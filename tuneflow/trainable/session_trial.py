@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuneflow.errors import UsageError
@@ -10,7 +10,46 @@ from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
 from tuneflow.trainable.messages import Suggested
 from tuneflow.trainable.session import Session, TrialInterrupt
 
-__all__ = ["SessionTrial"]
+__all__ = ["SessionStudy", "SessionTrial"]
+
+_STUDY_METHODS = ("get_trials", "set_user_attr", "stop")
+_STUDY_ATTRIBUTES = (
+    "best_params",
+    "best_trial",
+    "best_trials",
+    "best_value",
+    "direction",
+    "directions",
+    "metric_names",
+    "study_name",
+    "trials",
+    "user_attrs",
+)
+
+
+class SessionStudy:
+    """Stands for the driver's study where a trial runs. What it offers is what crosses a process boundary.
+
+    Methods: ``stop``, ``set_user_attr``, ``get_trials``. Attributes: ``trials``, ``best_value``, ``best_params``,
+    ``best_trial``, ``best_trials``, ``study_name``, ``direction``, ``directions``, ``metric_names``, ``user_attrs``.
+    Each is asked of the driver anew.
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _STUDY_METHODS:
+            return lambda *arguments, **keywords: self._call("ask_study", name, *arguments, **keywords)
+        if name in _STUDY_ATTRIBUTES:
+            return self._call("ask_study", name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UsageError(
+            f"trial.study.{name} is not available where trials run: the study lives in the driver's process. From here "
+            f"it has {', '.join((*_STUDY_METHODS, *_STUDY_ATTRIBUTES))}. Pass what else the objective needs as an "
+            f"argument, or read it after study.optimize"
+        )
 
 
 class SessionTrial:
@@ -151,16 +190,18 @@ class SessionTrial:
         return self._call("datetime_start")
 
     @property
-    def study(self) -> Any:
-        """Not here: the study lives in the driver."""
-        raise UsageError(
-            "trial.study is not available where trials run: the study lives in the driver's process. Pass what the "
-            "objective needs as an argument, or read it after study.optimize"
-        )
+    def relative_params(self) -> Any:
+        """What the sampler proposed for parameters together, from the driver."""
+        return self._call("relative_params")
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    @property
+    def study(self) -> SessionStudy:
+        """The study as far as it can be reached from here: ``trial.study.stop()``, ``trial.study.best_value``, ..."""
+        return SessionStudy(self._call)
+
+    def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         assignment = self._session.assignment
-        return self._session.channel.ask(Suggested(assignment.trial, assignment.attempt, method, arguments, {}))
+        return self._session.channel.ask(Suggested(assignment.trial, assignment.attempt, method, arguments, keywords))
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, params={self._params})"

@@ -1,0 +1,90 @@
+"""What a stopper is, and what may stand in ``stop=``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from tuneflow.clock import Clock
+from tuneflow.errors import InvalidArgumentType
+
+__all__ = ["CombinedStopper", "FunctionStopper", "Stopper"]
+
+
+class Stopper:
+    """Ends single trials, or the run. Subclass it and override either method.
+
+    Example:
+        >>> class Enough(Stopper):
+        ...     def __call__(self, trial_id, result):
+        ...         return result["loss"] < 0.1
+        >>> Enough()("00000", {"loss": 0.05})
+        True
+    """
+
+    def start(self, clock: Clock) -> None:
+        """The run begins; heard once before its first trial, also where it goes on with an earlier one.
+
+        Args:
+            clock: the run's, a virtual one in a simulation.
+        """
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Whether this trial ends with this result."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the whole run ends now: nothing new starts, and trials that run end with their next result."""
+        return False
+
+    @property
+    def unseen(self) -> Collection[str]:
+        """Keys of results that it waits for and that no result has held so far."""
+        return ()
+
+
+class FunctionStopper(Stopper):
+    """Wraps a function ``(trial_id, result) -> bool``.
+
+    Example:
+        >>> FunctionStopper(lambda trial_id, result: result["loss"] < 1)("00000", {"loss": 0.5})
+        True
+    """
+
+    def __init__(self, function: Callable[[str, Mapping[str, Any]], bool]) -> None:
+        if not callable(function):
+            raise InvalidArgumentType(f"function={function!r} must be a function (trial_id, result) -> bool")
+        self._function = function
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return bool(self._function(trial_id, result))
+
+
+class CombinedStopper(Stopper):
+    """Stops where any of its stoppers does. Each of them hears every result.
+
+    Example:
+        >>> CombinedStopper(Stopper(), FunctionStopper(lambda trial_id, result: True))("00000", {})
+        True
+    """
+
+    def __init__(self, *stoppers: Stopper) -> None:
+        for stopper in stoppers:
+            if not isinstance(stopper, Stopper):
+                raise InvalidArgumentType(f"{stopper!r} must be a Stopper; stop=[...] takes dicts and functions too")
+        self.stoppers = stoppers
+
+    def start(self, clock: Clock) -> None:
+        for stopper in self.stoppers:
+            stopper.start(clock)
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        answers = [stopper(trial_id, result) for stopper in self.stoppers]
+        return any(answers)
+
+    def stop_all(self) -> bool:
+        return any(stopper.stop_all() for stopper in self.stoppers)
+
+    @property
+    def unseen(self) -> set[str]:
+        return {key for stopper in self.stoppers for key in stopper.unseen}
