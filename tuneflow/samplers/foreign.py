@@ -60,8 +60,8 @@ class ForeignSampler(BaseSampler, ABC):
 
     The space is what all trials so far have in common, pruned ones included, as with Optuna's own samplers, and
     ``search_space``, which is therefore known from the first trial on. For each space the library's optimiser is made
-    once and told each trial once. Parameters outside of it (conditional ones, ranges that change, everything in the first
-    trial of a space that is not declared) are drawn at random, or modelled on their own where the library can.
+    once and told each trial once. Parameters outside of it (conditional ones, ranges that change, everything in the
+    first trial of a space that is not declared) are drawn at random, or modelled on their own where the library can.
 
     A pruned or paused trial teaches its last report. Failed trials, and those that were pruned before they reported,
     teach nothing. Constraints are not known to these libraries.
