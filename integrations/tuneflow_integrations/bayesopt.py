@@ -31,9 +31,9 @@ class BayesOptSampler(ForeignSampler):
 
     With ``search_space`` given, trial after trial is what ``BayesianOptimization(f, pbounds,
     random_state=numpy.random.RandomState(seed)).maximize(init_points=random_search_steps)`` would try, wherever that
-    does not propose a point that it knows. The library knows intervals only: logarithmic parameters are modelled by their
-    logarithms, integers and steps as continuous ones that are rounded. A proposal that is known already gives way to
-    a random one. Trials that run at the same time count with the mean of what is known (Ginsbourger et al. 2010,
+    does not propose a point that it knows. The library knows intervals only: logarithmic parameters are modelled by
+    their logarithms, integers and steps as continuous ones that are rounded. A proposal that is known already gives way
+    to a random one. Trials that run at the same time count with the mean of what is known (Ginsbourger et al. 2010,
     "Kriging is well-suited to parallelize optimization", section 4.2), so that proposals differ.
 
     Args:
