@@ -7,6 +7,7 @@ tests.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 from typing import Any
 
@@ -78,15 +79,17 @@ def test_it_tries_what_ax_tries() -> None:
             ours.RangeParameterConfig("x1", (1e-5, 1.0), "float", scaling="log"),
         ]
     )
-    client.configure_optimization("-loss")
-    client.configure_generation_strategy(
-        initialization_budget=4, initialization_random_seed=3, allow_exceeding_initialization_budget=True
-    )
     theirs = []
-    for _ in range(6):
-        ((index, values),) = client.get_next_trials(1).items()
-        theirs.append({"x": values["x0"], "y": values["x1"]})
-        client.complete_trial(index, {"loss": loss(theirs[-1])})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ax and what is below it, about each other
+        client.configure_optimization("-loss")
+        client.configure_generation_strategy(
+            initialization_budget=4, initialization_random_seed=3, allow_exceeding_initialization_budget=True
+        )
+        for _ in range(6):
+            ((index, values),) = client.get_next_trials(1).items()
+            theirs.append({"x": values["x0"], "y": values["x1"]})
+            client.complete_trial(index, {"loss": loss(theirs[-1])})
     assert [trial.params for trial in study.trials] == theirs
 
 
