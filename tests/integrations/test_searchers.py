@@ -18,6 +18,7 @@ from tuneflow.errors import InvalidArgument
 from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
 from tuneflow.samplers import is_reseedable
 from tuneflow.samplers.foreign import ForeignSampler, Model
+from tuneflow.search import AxSearch, BayesOptSearch, HyperOptSearch, NevergradSearch
 
 SPACE = {"x": tune.uniform(-1, 1), "y": tune.loguniform(1e-3, 1.0), "n": tune.randint(1, 5)}
 NAMES = ["hyperopt", "nevergrad", "bayesopt", "rustuna", "rustuna-cmaes", "ax"]
@@ -158,7 +159,7 @@ def test_another_study_starts_over(name: str) -> None:
 
 
 @every_library
-def test_a_run_by_name_with_points_and_hyperband(name: str) -> None:
+def test_a_run_with_points_and_hyperband_whose_stopped_trials_teach(name: str) -> None:
     def train(config: dict[str, Any]) -> None:
         checkpoint = tune.get_checkpoint()
         done = 0 if checkpoint is None else int((Path(checkpoint.path) / "step").read_text())
@@ -169,14 +170,42 @@ def test_a_run_by_name_with_points_and_hyperband(name: str) -> None:
                 checkpoint=lambda folder, text=saved: (folder / "step").write_text(text),
             )
 
+    sampler = made(name)
     analysis = tune.run(
-        train, SPACE, search_alg=name, scheduler=HyperBand(9), metric="loss", mode="min", num_samples=12, seed=1,
+        train, SPACE, search_alg=sampler, scheduler=HyperBand(9), metric="loss", mode="min", num_samples=12, seed=1,
         points_to_evaluate=[{"x": 0.25}], executor="inline", verbose=0, storage_path="results", name="e",
     )  # fmt: skip
     assert len(analysis.trials) == 12
     assert analysis.trials[0].config["x"] == 0.25
     lengths = {trial.last_result["training_iteration"] for trial in analysis.trials}
     assert min(lengths) < 9 == max(lengths), "some were stopped, some went on"
+    observations = sampler._ledger.observations
+    short = [trial for trial in analysis.trials[:9] if trial.last_result["training_iteration"] < 9]
+    assert short
+    for trial in short:
+        last = [seen.loss for seen in observations if seen.number == int(trial.trial_id)][-1]
+        assert last == trial.last_result["loss"]
+
+
+@pytest.mark.parametrize(
+    "searcher",
+    [HyperOptSearch(), NevergradSearch(), BayesOptSearch(random_search_steps=4), AxSearch()],
+    ids=lambda searcher: type(searcher).__name__,
+)
+def test_a_run_with_tunes_name(searcher: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=loss(config))
+
+    runs = [
+        tune.run(
+            train, SPACE, search_alg=searcher, metric="loss", mode="min", num_samples=4, seed=1, executor="inline",
+            verbose=0, storage_path="results", name=name,
+        )
+        for name in ("first", "again")
+    ]  # fmt: skip
+    first, again = ([trial.config for trial in run.trials] for run in runs)
+    assert first == again
+    assert len(set(map(repr, first))) > 1
 
 
 PRUNERS: dict[str, Callable[[], Any]] = {
@@ -214,6 +243,7 @@ def test_any_pruner(name: str, pruner: str) -> None:
     assert len(study.trials) == 10
     assert all(trial.state.is_finished() for trial in study.trials)
     stopped = {trial.number for trial in study.trials if trial.state is TrialState.PRUNED}
+    assert stopped or pruner not in ("asha", "promotion", "hyperband")
     study.ask()
     (notebook,) = notebooks
     assert stopped <= {number for number, _ in notebook.seen}
