@@ -50,7 +50,7 @@ class AxSampler(ForeignSampler):
     Example:
         >>> import optuna
         >>> study = optuna.create_study(sampler=AxSampler(seed=0))
-        >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=8)
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=6)
         >>> study.best_value < 0.1
         True
     """

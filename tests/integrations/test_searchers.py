@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import pickle
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,19 @@ def made(name: str, **arguments: Any) -> ForeignSampler:
     sampler = registry.resolve("sampler", name)(**{"space": None, "seed": 0, **QUICK.get(name, {}), **arguments})
     assert isinstance(sampler, ForeignSampler)
     return sampler
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "tuneflow.samplers.axes",
+        *(f"tuneflow_integrations.{n}" for n in ("hyperopt", "nevergrad", "bayesopt", "rustuna", "ax")),
+    ],
+)
+def test_the_examples_in_the_documentation(module: str) -> None:
+    tested = doctest.testmod(import_module(module))
+    assert tested.attempted > 2
+    assert tested.failed == 0
 
 
 class Notebook(Model):
