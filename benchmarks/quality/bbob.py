@@ -185,8 +185,14 @@ def compared(algorithm: str, case: Case, is_first: bool) -> tuple[float, float, 
         warnings.simplefilter("ignore")
         theirs, their_values = direct(algorithm, case)
         our_values = ours(algorithm, case, same_draws=False)[1]
-        is_same = ours(algorithm, case, same_draws=True)[0] == theirs if is_first else None
+        is_same = _are_same(ours(algorithm, case, same_draws=True)[0], theirs) if is_first else None
     return distance(our_values, case), distance(their_values, case), is_same
+
+
+def _are_same(ours_: Points, theirs: Points) -> bool:
+    """Up to the last digits: ``tune.uniform`` excludes its upper bound, which some libraries propose."""
+    pairs = zip(itertools.chain(*ours_), itertools.chain(*theirs), strict=True)
+    return all(math.isclose(a, b, rel_tol=0, abs_tol=1e-6) for a, b in pairs)
 
 
 def p_worse(ours_: Sequence[float], theirs: Sequence[float]) -> float:
