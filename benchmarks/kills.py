@@ -57,7 +57,7 @@ def measure(report: harness.Report, quick: bool) -> None:
                 f"trials that differ from the undisturbed run, of {n_trials}",
                 sum(a != b for a, b in zip(first, second, strict=False)) + abs(len(first) - len(second)), 0, "",
             ),
-            harness.at_most("trials with a gap or a doubled line in their results", n_rows_wrong(killed, second), 0, ""),
+            harness.at_most("trials with gaps or doubled lines in their results", n_rows_wrong(killed, second), 0, ""),
             harness.note("seconds undisturbed", seconds_calm, "s"),
             harness.note("seconds with all the deaths", seconds_killed, "s"),
         )  # fmt: skip

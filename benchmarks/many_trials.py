@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import sys
 import tempfile
@@ -54,7 +55,7 @@ def measure(report: harness.Report, quick: bool) -> None:
     tune.shutdown_workers()
     n_first, _, memory_first = moments[1]  # what is allocated once is there by then
     n_last, _, memory_last = moments[-1]
-    speeds = [(n2 - n1) / (t2 - t1) for (n1, t1, _), (n2, t2, _) in zip(moments, moments[1:], strict=False)]
+    speeds = [(n2 - n1) / (t2 - t1) for (n1, t1, _), (n2, t2, _) in itertools.pairwise(moments)]
     first, last = (sorted(part)[len(part) // 2] for part in (speeds[:5], speeds[-5:]))
     what = f"{n_trials:,} trials x {N_REPORTS} reports"
     report.add(
