@@ -64,6 +64,9 @@ for _name, _library, _extra in (
     ("rustuna", "rustuna", "rustuna"),
 ):
     registry.register("sampler", _name, f"tuneflow_integrations.{_name}:make_sampler", library=_library, extra=_extra)
+registry.register(
+    "sampler", "rustuna-cmaes", "tuneflow_integrations.rustuna:make_cmaes", library="rustuna", extra="rustuna"
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -97,7 +97,15 @@ _MAKERS: dict[str, Callable[[Any, int | None], BaseSampler]] = {
     "grid": _grid,
     "bruteforce": _brute_force,
 }
-_ALIASES = {"cma-es": "cmaes", "cma": "cmaes", "nsga2": "nsgaii", "nsga3": "nsgaiii", "brute_force": "bruteforce"}
+_ALIASES = {
+    "cma-es": "cmaes",
+    "cma": "cmaes",
+    "nsga2": "nsgaii",
+    "nsga3": "nsgaiii",
+    "brute_force": "bruteforce",
+    "rustuna-tpe": "rustuna",
+    "rustuna-cma-es": "rustuna-cmaes",
+}
 
 
 def sampler_names() -> list[str]:
