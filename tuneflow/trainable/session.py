@@ -87,6 +87,11 @@ class Session:
         self.decision = CONTINUE
         self.checkpoint = checkpoint
 
+    def whole(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration as the trainable gets it: with the trackers' settings that the user gave beside the space."""
+        sections = self.assignment.sections
+        return {**config, **{name: dict(section) for name, section in sections.items()}} if sections else config
+
     def is_open_to(self, thread: threading.Thread) -> bool:
         """Whether a thread belongs to this trial: one that an earlier trial left running does not."""
         return thread not in self._foreign
