@@ -23,6 +23,7 @@ from tuneflow.plain import MASK
 __all__ = ["WandbOptions", "run_id"]
 
 _OWN = ("api_key_file", "api_key", "excludes", "log_config", "upload_checkpoints")
+_KNOWN = frozenset(inspect.signature(wandb.init).parameters)
 _ALIASES = {"run_id": "id", "run_name": "name"}
 _QUIET: dict[str, Any] = {
     "silent": True,
@@ -92,6 +93,11 @@ class WandbOptions:
     def mode(self) -> str:
         """Where runs go, as far as it can be told before W&B has started: "online", "offline", "disabled", ..."""
         return str(self.init.get("mode") or self._settings().get("mode") or os.environ.get("WANDB_MODE") or "online")
+
+    @property
+    def base_url(self) -> str:
+        """The server's address, as W&B knows it."""
+        return str(self._settings().get("base_url") or wandb.setup().settings.base_url)
 
     def check_ready(self) -> None:
         """Finds what would keep runs from starting: no project, no key for an online run.
@@ -188,8 +194,8 @@ class WandbOptions:
             with contextlib.suppress(OSError, netrc.NetrcParseError):
                 if path and netrc.netrc(Path(path).expanduser()).authenticators(urlsplit(base).hostname or base):
                     return True
-        with contextlib.suppress(Exception):  # where an older W&B has no `prompt`
-            return bool(wandb.login(prompt=False))
+        with contextlib.suppress(Exception):  # in a file of W&B's own; an older W&B has no `prompt`
+            return bool(wandb.login(host=base, prompt=False))
         return False
 
 
@@ -223,12 +229,11 @@ def _shortened(study: str) -> str:
 
 
 def _check_names(init: Mapping[str, Any]) -> None:
-    known = set(inspect.signature(wandb.init).parameters)
-    unknown = sorted(set(init) - known)
+    unknown = sorted(set(init) - _KNOWN)
     if unknown:
         raise InvalidArgument(
             f"{', '.join(unknown)}: neither an option of WandbLogger ({', '.join(_OWN)}) nor an argument of "
-            f"wandb.init, which takes {', '.join(sorted(known))}"
+            f"wandb.init, which takes {', '.join(sorted(_KNOWN))}"
         )
     if "reinit" in init:
         raise InvalidArgument(

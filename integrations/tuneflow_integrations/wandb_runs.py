@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
+import os
 import shutil
+import ssl
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,20 +44,39 @@ def open_run(options: WandbOptions, arguments: Mapping[str, Any], *, is_offline:
     offline.pop("resume", None)
     if is_offline:
         return wandb.init(**offline)
-    try:
+    if options.mode != "online":
         return wandb.init(**arguments)
-    except Exception as error:
-        if options.mode != "online":
-            raise
-        reason = options.masked(str(error).strip().split("\n")[0])
-        _logger.warning(
-            "W&B cannot be reached (%s: %s); the runs are kept in %s: %s DIRECTORY/offline-run-*",
-            type(error).__name__,
-            reason,
-            Path(str(options.init.get("dir") or ".")) / "wandb",
-            _SYNC,
-        )
-        return wandb.init(**offline)
+    settings = arguments["settings"]
+    # Asked beforehand: a run that W&B fails to start stays in its service, and its id cannot be used again.
+    reason = _unreachable(options.base_url, timeout_s=float(settings.init_timeout))
+    if not reason:
+        try:
+            return wandb.init(**arguments)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {options.masked(str(error).strip())}".split("\n")[0]
+            offline["id"] = f"{offline['id']}-offline"
+    _logger.warning(
+        "W&B cannot be reached (%s); the runs are kept in %s: %s DIRECTORY/offline-run-*",
+        reason,
+        Path(str(options.init.get("dir") or os.environ.get("WANDB_DIR") or ".")) / "wandb",
+        _SYNC,
+    )
+    return wandb.init(**offline)
+
+
+def _unreachable(url: str, *, timeout_s: float) -> str:
+    """Why nothing answers at an address; "" where something does, whatever it says."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s):
+            return ""
+    except urllib.error.HTTPError as error:
+        error.close()
+        return ""
+    except urllib.error.URLError as error:
+        # Another certificate than Python's: W&B's service may know it.
+        return "" if isinstance(error.reason, ssl.SSLError) else f"{url}: {error.reason}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url}: {error}"
 
 
 def ended(run: Any, state: str, *, exit_code: int, summary: Mapping[str, Any], may_go_on: bool = False) -> None:

@@ -31,8 +31,8 @@ class Callback:
 
     Of one trial a listener hears ``on_trial_start``, or ``on_trial_resume`` where a former driver began it; then
     reports, checkpoints and exploits, a pause and a resume as often as they happen, and an error with each attempt that
-    failed; ``on_trial_end`` last, once. A pause or an exploit follows the report that it was decided on; a checkpoint is
-    heard of when it is written, before that report or after it.
+    failed; ``on_trial_end`` last, once. A pause or an exploit follows the report that it was decided on; a checkpoint
+    is heard of when it is written, before that report or after it.
 
     Example:
         >>> import tuneflow as tune

@@ -132,13 +132,13 @@ class Session:
                 self._pid,
             )
         )
-        is_exploit = isinstance(answer.decision, Exploit)
+        decision = answer.decision
         # Another trial's state takes the place of this one's, which a checkpoint of the same step would overwrite.
-        is_replaced = is_exploit and answer.decision.donor != assignment.trial  # type: ignore[union-attr]
+        is_replaced = isinstance(decision, Exploit) and decision.donor != assignment.trial
         is_due = answer.save or (assignment.is_persistent and self._rhythm.is_due(now_s))
         if callable(checkpoint) and is_due and not is_replaced:
             self._save(checkpoint, step, answer)
-        if answer.save and is_exploit and not is_replaced:
+        if answer.save and isinstance(decision, Exploit) and not is_replaced:
             answer = self.channel.receive()  # a copy of itself: known where it lies once it was taken in
         self._last_s = self.clock.monotonic()
         self.decision = answer.decision

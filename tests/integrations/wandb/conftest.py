@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,7 @@ def records(path: Path) -> Iterator[Any]:
         _, length, kind = struct.unpack("<IHB", data[place : place + 7])
         whole += data[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (_WHOLE, _LAST):
+        if len(whole) and kind in (_WHOLE, _LAST):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(whole)
             whole = b""
@@ -86,12 +87,22 @@ def read(path: Path) -> RunFile:
     return run
 
 
+def read_finished(folder: Path) -> list[RunFile]:
+    """All runs under a folder; W&B's service writes the last records when ``finish`` has returned already."""
+    until_s = time.monotonic() + 10
+    while True:
+        found = [read(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+        if all(run.exit_code is not None for run in found) or time.monotonic() > until_s:
+            return found
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def read_runs() -> Callable[..., dict[int, RunFile]]:
     """All runs under a folder by trial number, which the id ends with; each is expected in one file."""
 
     def read_all(folder: Path | str = ".", *, suffix: str = "") -> dict[int, RunFile]:
-        files = [read(path) for path in sorted(Path(folder).glob("wandb/offline-run-*/*.wandb"))]
+        files = read_finished(Path(folder))
         ours = [run for run in files if run.id.endswith("-own") == (suffix == "-own")]
         numbers = [int(run.id.removesuffix(suffix)[-5:]) for run in ours]
         assert len(set(numbers)) == len(numbers), f"a trial has several files: {sorted(numbers)}"
@@ -103,7 +114,7 @@ def read_runs() -> Callable[..., dict[int, RunFile]]:
 @pytest.fixture
 def read_files() -> Callable[..., list[RunFile]]:
     """All runs under a folder, in the order of their folders' names."""
-    return lambda folder=".": [read(path) for path in sorted(Path(folder).glob("wandb/offline-run-*/*.wandb"))]
+    return lambda folder=".": read_finished(Path(folder))
 
 
 @pytest.fixture(autouse=True)
@@ -114,8 +125,9 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _service_gone() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _own_session() -> Iterator[None]:
+    """W&B reads its environment and its working directory once per session, and has a process of its own for it."""
     yield
     import wandb
 
