@@ -53,7 +53,7 @@ def create_study(
 
     Args:
         space: a dict of domains, nested as deep as you like; None for parameters suggested inside the loop. A dict
-            under "wandb" or "mlflow" holds settings of that tracker and no hyperparameters.
+            under "wandb" holds settings of that tracker and no hyperparameters.
         metric: the key of the objective in what is reported; a list for several objectives.
         mode: "min" or "max"; a list for several objectives. Default "min".
         direction: "minimize" or "maximize": Optuna's spelling of ``mode``.

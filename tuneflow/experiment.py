@@ -84,8 +84,8 @@ def run(
     Args:
         trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)`` or a subclass of
             ``tune.Trainable``.
-        config: the search space, nested as deep as you like; constants pass through. A dict under "wandb" or "mlflow"
-            holds settings of that tracker: the trainable sees them, but they are no hyperparameters. Or a
+        config: the search space, nested as deep as you like; constants pass through. A dict under "wandb" holds
+            settings of that tracker: the trainable sees them, but they are no hyperparameters. Or a
             ``tuneflow.space.Space``, for instance one read from YAML by ``space_from_mapping``.
         metric: the result to optimise; without one only random and grid search run, and no pruner.
         mode: "min" or "max". Metric and mode may stand in the scheduler or the searcher instead.

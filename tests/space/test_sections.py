@@ -17,8 +17,8 @@ SETTINGS = {"project": "p", "api_key": "open sesame", "tags": ["a"]}
 
 
 def test_a_dict_under_a_trackers_name_is_no_part_of_the_space() -> None:
-    space = {"lr": tune.uniform(0, 1), "wandb": SETTINGS, "mlflow": {"tracking_uri": "file"}}
-    assert split_sections(space) == ({"lr": space["lr"]}, {"wandb": SETTINGS, "mlflow": {"tracking_uri": "file"}})
+    space = {"lr": tune.uniform(0, 1), "wandb": SETTINGS}
+    assert split_sections(space) == ({"lr": space["lr"]}, {"wandb": SETTINGS})
     assert split_sections({"wandb": True, "net": {"wandb": {"a": 1}}}) == (
         {"wandb": True, "net": {"wandb": {"a": 1}}},
         {},
