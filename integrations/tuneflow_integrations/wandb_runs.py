@@ -111,6 +111,7 @@ class Runs:
         self._clock = clock or SystemClock()
         self._open: dict[tuple[str, int], Any] = {}
         self._options: dict[str, WandbOptions] = {}
+        self._begun: set[str] = set()
         self._offline: set[str] = set()
         self._finishing: dict[threading.Thread, str] = {}
         self._lost: dict[tuple[str, int], int] = {}
@@ -138,7 +139,10 @@ class Runs:
 
     def _start(self, key: tuple[str, int], name: str, config: dict[str, Any]) -> None:
         options = self._options[key[0]]
-        arguments = options.init_arguments(study=name, number=key[1], token=key[0], config=config)
+        # What is installed is the same for all trials, and takes a tenth of a second to find out.
+        settings = {"x_save_requirements": key[0] not in self._begun}
+        self._begun.add(key[0])
+        arguments = options.init_arguments(study=name, number=key[1], token=key[0], config=config, settings=settings)
         try:
             run = open_run(options, {**arguments, "reinit": "create_new"}, is_offline=key[0] in self._offline)
         except Exception as error:

@@ -125,10 +125,19 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
 
-@pytest.fixture(autouse=True)
-def _own_session() -> Iterator[None]:
-    """W&B reads its environment and its working directory once per session, and has a process of its own for it."""
+@pytest.fixture(scope="module", autouse=True)
+def _session() -> Iterator[None]:
+    """W&B has a process of its own, which takes its time to start."""
     yield
     import wandb
 
     wandb.teardown()
+
+
+@pytest.fixture(autouse=True)
+def _here(_session: None, _offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks only once where it is; other processes would look for its socket in a test's folder that is gone."""
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(root_dir=str(Path.cwd())))
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
