@@ -164,7 +164,9 @@ class WandbOptions:
 
     def masked(self, text: str) -> str:
         """A text without the key."""
-        return text.replace(self.api_key, MASK) if self.api_key else text
+        for key in (self.api_key, self._settings().get("api_key")):
+            text = text.replace(key, MASK) if key else text
+        return text
 
     def _settings(self) -> dict[str, Any]:
         given = self.init.get("settings") or {}
