@@ -121,8 +121,13 @@ class WandbLogger(Callback):
     def __repr__(self) -> str:
         return f"WandbLogger({self._given['project']!r})"
 
-    def __getstate__(self) -> Any:
-        raise TypeError("a WandbLogger holds runs of the driver's and cannot be sent to another process")
+    def __reduce__(self) -> Any:
+        """As it was made, without its runs: so a call of ``tune.run`` can be kept and made again."""
+        settings = self._given.get("settings") or {}
+        key = settings.get("api_key") if isinstance(settings, Mapping) else getattr(settings, "api_key", None)
+        if key or self._given["api_key"]:
+            raise TypeError("a WandbLogger that was given an API key cannot be pickled: the key is written nowhere")
+        return _made, (self._given,)
 
     def configure(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
         WandbOptions.merged(self._given, sections.get("wandb")).check_ready()
@@ -233,6 +238,10 @@ class WandbLogger(Callback):
     def _masked(self, trial: Trial, text: str) -> str:
         options = self._options.get(trial.study)
         return text if options is None else options.masked(text)
+
+
+def _made(given: dict[str, Any]) -> WandbLogger:
+    return WandbLogger(**given)
 
 
 def _row(result: Mapping[str, Any], options: WandbOptions) -> dict[str, Any]:

@@ -170,7 +170,10 @@ class WandbOptions:
 
     def _settings(self) -> dict[str, Any]:
         given = self.init.get("settings") or {}
-        return dict(given) if isinstance(given, Mapping) else given.model_dump(exclude_unset=True)
+        if isinstance(given, Mapping):
+            return dict(given)
+        known = type(given).model_fields  # it also counts as set what it has worked out itself
+        return {name: getattr(given, name) for name in given.model_fields_set if name in known}
 
     def _check_values(self) -> None:
         checked = {

@@ -122,9 +122,14 @@ def test_any_study_name_makes_an_id_and_a_group(name: str) -> None:
     assert (arguments["id"], arguments["group"], arguments["name"]) == ("mine-00003", "ours", "n 00003")
 
 
-def test_a_logger_stays_in_its_process() -> None:
-    with pytest.raises(TypeError, match="another process"):
-        pickle.dumps(WandbLogger("p"))
+def test_a_logger_is_pickled_as_it_was_made_but_never_with_a_key() -> None:
+    import wandb
+
+    given = {"project": "p", "excludes": ["a"], "mode": "offline", "tags": ("t",)}
+    assert pickle.loads(pickle.dumps(WandbLogger(**given)))._given.items() >= given.items()
+    for key in ({"api_key": KEY}, {"settings": {"api_key": KEY}}, {"settings": wandb.Settings(api_key=KEY)}):
+        with pytest.raises(TypeError, match="API key cannot be pickled"):
+            pickle.dumps(WandbLogger("p", **key))
 
 
 @pytest.mark.parametrize("given", [3, "trial"])
