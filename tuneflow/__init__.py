@@ -52,7 +52,7 @@ _OPTUNA_MODULES = ("distributions", "exceptions", "importance", "visualization")
 __all__ = [*_WHERE]
 
 registry.register("runner", "optimize", "tuneflow.runner.optimizing:optimize")
-registry.register("callbacks", "as_callback", "tuneflow.callbacks.adapted:as_callback")
+registry.register("callbacks", "add", "tuneflow.callbacks.wiring:add_to")
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")

@@ -21,6 +21,7 @@ from tuneflow.pruners import AdaptedPruner, MedianStopping, NoPruner, Pruner
 from tuneflow.samplers import make_sampler
 from tuneflow.samplers.seeding import derive
 from tuneflow.space import Space
+from tuneflow.space.sections import split_sections
 from tuneflow.storage import Journal, open_storage
 from tuneflow.storage.quiet import quiet
 from tuneflow.study import Study
@@ -51,7 +52,8 @@ def create_study(
     """Creates a study.
 
     Args:
-        space: a dict of domains, nested as deep as you like; None for parameters suggested inside the loop.
+        space: a dict of domains, nested as deep as you like; None for parameters suggested inside the loop. A dict
+            under "wandb" holds settings of that tracker and no hyperparameters.
         metric: the key of the objective in what is reported; a list for several objectives.
         mode: "min" or "max"; a list for several objectives. Default "min".
         direction: "minimize" or "maximize": Optuna's spelling of ``mode``.
@@ -144,6 +146,7 @@ def build_study(
     retention: Retention | None = None,
     clock: Clock | None = None,
     has_metric: bool = True,
+    sections: Mapping[str, dict[str, Any]] | None = None,
 ) -> Study:
     """``create_study`` with what the runner adds: the trials' folder, retention, the clock, runs without a metric."""
     metric, mode = (_with_holders(name, given, sampler, pruner) for name, given in (("metric", metric), ("mode", mode)))
@@ -154,6 +157,9 @@ def build_study(
             space = searcher.space_with(space.definition if isinstance(space, Space) else space)
     metrics = [metric] if isinstance(metric, str) else list(metric or ())
     wanted = _directions(metrics, mode, direction, directions)
+    found: Mapping[str, dict[str, Any]] = {}
+    if isinstance(space, Mapping):
+        space, found = split_sections(space)
     declared = space if isinstance(space, Space) or space is None else Space(space)
     if declared is not None:
         _refuse_distributions(declared)
@@ -208,6 +214,7 @@ def build_study(
         keeper=Keeper(retention),
         folders=TrialFolders(folder if folder is not None else _folder_for(opened, inner.study_name)),
         clock=clock,
+        sections=found if sections is None else sections,
     )
     if searcher is not None and not study.get_trials(deepcopy=False):
         for point in searcher.points_to_evaluate or ():

@@ -14,7 +14,7 @@ from tuneflow.analysis import ExperimentAnalysis
 from tuneflow.arguments import check_real, spelt
 from tuneflow.callbacks.progress import RunInfo
 from tuneflow.callbacks.unseen_keys import UnseenKeys
-from tuneflow.callbacks.wiring import for_run
+from tuneflow.callbacks.wiring import configure, for_run
 from tuneflow.callbacks.wording import constants_of
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
@@ -84,8 +84,9 @@ def run(
     Args:
         trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)`` or a subclass of
             ``tune.Trainable``.
-        config: the search space, nested as deep as you like; constants pass through. Or a ``tuneflow.space.Space``,
-            for instance one read from YAML by ``space_from_mapping``.
+        config: the search space, nested as deep as you like; constants pass through. A dict under "wandb" holds
+            settings of that tracker: the trainable sees them, but they are no hyperparameters. Or a
+            ``tuneflow.space.Space``, for instance one read from YAML by ``space_from_mapping``.
         metric: the result to optimise; without one only random and grid search run, and no pruner.
         mode: "min" or "max". Metric and mode may stand in the scheduler or the searcher instead.
         num_samples: how many configurations to try, per cell of the space's grids; -1 goes on until a stopper or
@@ -209,6 +210,7 @@ def run(
     unseen = UnseenKeys(stopper)
     with spelt(_SPELLING):
         settings.check(points)
+    configure(listeners, settings.sections)
     if exists:
         check_same(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,6 +229,7 @@ def run(
             retention=retention,
             clock=study_clock,
             has_metric=settings.metric is not None,
+            sections=settings.sections,
         )
         study.adopt()
         if not study.optuna.get_trials(deepcopy=False):

@@ -112,7 +112,8 @@ class Saving:
         score = self.keeper.retention.score(dict(metrics)) if isinstance(metrics, Mapping) else None
         kept = self.keeper.commit(trial.number, step, content, _folder(trial), score=score, reason=reason)
         self._pending.discard(trial.number)
-        if self._listeners and isinstance(kept.content, Checkpoint):
+        # A paused trial that the pruner has given up has ended, perhaps while it still saved: nothing is heard of it.
+        if self._listeners and isinstance(kept.content, Checkpoint) and not trial.state.is_finished():
             self._listeners.emit("on_trial_checkpoint", trial, kept.content)
 
     def give_up(self, trial: Trial) -> None:

@@ -9,12 +9,17 @@ from tuneflow.creation import pruner_from, sampler_seed
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.samplers import make_sampler
 from tuneflow.space import Space
+from tuneflow.space.sections import split_sections
 
 __all__ = ["Settings", "either"]
 
 
 class Settings:
-    """What to optimise and how, from the arguments of ``run`` and of the objects given to it."""
+    """What to optimise and how, from the arguments of ``run`` and of the objects given to it.
+
+    Attributes:
+        sections: trackers' settings that stood in the configuration, by the tracker's name.
+    """
 
     def __init__(
         self,
@@ -31,7 +36,8 @@ class Settings:
             raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
         searcher = search_alg if hasattr(search_alg, "to_sampler") else None
         self.seed = searcher.own_seed if searcher is not None and seed is None else seed
-        self.space = Space(config or {} if searcher is None else searcher.space_with(config))
+        varied, self.sections = split_sections(config) if isinstance(config, Mapping) else (config, {})
+        self.space = Space(varied or {} if searcher is None else searcher.space_with(varied))
         self.metric = _agreed("metric", metric, search_alg, scheduler)
         self.mode = _agreed("mode", mode, search_alg, scheduler)
         if self.mode not in (None, "min", "max"):

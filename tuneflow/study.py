@@ -210,14 +210,16 @@ class Study(AdoptingStudy):
 
         Raises:
             InvalidArgumentType: it cannot listen.
+            InvalidArgument: its settings break a rule.
         """
-        self.listeners.add(registry.resolve("callbacks", "as_callback")(callback))
+        registry.resolve("callbacks", "add")(self, callback)
 
     def close(self) -> None:
-        """Writes everything to disk, and gives unfinished trials to other drivers of the study, now or later.
+        """Writes everything to disk, lets the listeners close what they hold, and gives unfinished trials to others.
 
-        The study can still be read afterwards.
+        Other drivers of the study may go on with them, now or later. The study can still be read afterwards.
         """
+        self.listeners.emit("on_study_end", self)
         self.sharing.drivers.leave()
         flush = getattr(self._storage, "flush", None)
         if callable(flush):

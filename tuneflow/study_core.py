@@ -9,6 +9,7 @@ A trial's states and what moves it between them:
 
 from __future__ import annotations
 
+import secrets
 import socket
 import warnings
 from collections.abc import Callable, Container, Mapping
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["StudyCore"]
 
 _RUNNING = TrialState.RUNNING
+_UID = "tuneflow:uid"
 
 
 class StudyCore(StudyViews):
@@ -58,6 +60,7 @@ class StudyCore(StudyViews):
         folders: where trials keep their files.
         clock: where times come from.
         hostname: of this machine.
+        sections: trackers' settings that stood beside the space, by the tracker's name; never stored.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class StudyCore(StudyViews):
         keeper: Keeper,
         folders: TrialFolders,
         clock: Clock | None = None,
+        sections: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(inner, space)
         self.objectives = objectives
@@ -81,6 +85,8 @@ class StudyCore(StudyViews):
         self.clock: Clock = clock or SystemClock()
         self.saving = Saving(keeper, folders, self.listeners, self.clock)
         self.hostname = socket.gethostname()
+        self.sections = dict(sections or {})
+        self._uid = ""
         self._storage = inner._storage
         self.sampling = Sampling(inner, seed=seed, is_seeded=is_seeded, n_known=self.n_new)
         self._distributions = self._all_distributions()
@@ -119,6 +125,8 @@ class StudyCore(StudyViews):
             point: natural values by flat name that are not to be sampled: a cell of the space's grids.
             announces: tell the listeners; else the caller calls ``announce_start`` once the trial runs.
         """
+        if self.listeners.has_new:
+            self.listeners.emit("on_study_start", self)
         distributions = self._distributions
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
@@ -153,6 +161,8 @@ class StudyCore(StudyViews):
             more: False says that no new trials will come.
             busy: trials that have not left their slot yet; they are handed out when they have.
         """
+        if self.listeners.has_new:
+            self.listeners.emit("on_study_start", self)
         if self._again:
             return self._reenter(self._live[self._again.pop(0)])
         verdicts = self._verdicts
@@ -184,6 +194,15 @@ class StudyCore(StudyViews):
     def needs_checkpoints(self) -> bool:
         """Whether the pruner is meaningless unless trials can be saved and loaded."""
         return self._verdicts is not None and self._verdicts.pruner.needs_checkpoints
+
+    @property
+    def uid(self) -> str:
+        """A name that no other study has, 12 hexadecimal digits: made up when first asked for, and stored."""
+        if not self._uid:
+            self._uid = str(self.optuna.user_attrs.get(_UID) or secrets.token_hex(6))
+            if _UID not in self.optuna.user_attrs:
+                self.optuna.set_user_attr(_UID, self._uid)
+        return self._uid
 
     @property
     def n_paused(self) -> int:
@@ -411,6 +430,7 @@ class StudyCore(StudyViews):
         outcome = judge(values, state, last_value=trial.last_value, n_objectives=self._n_objectives)
         if outcome.problem:
             trial.error = TrialFailed(f"trial {trial.number}: {outcome.problem}", trial=trial.number)
+            self.listeners.emit("on_trial_error", trial, trial.error)
         frozen = self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
         if outcome.problem:
             message = f"trial {trial.number} is marked failed: {outcome.problem}"

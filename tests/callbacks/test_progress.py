@@ -34,7 +34,7 @@ def made(**run: Any) -> tuple[Any, Kept, ManualClock]:
     study = tune.create_study(SPACE, metric="loss", mode="min", seed=0, sampler="random")
     reporter = Kept(clock, **run)
     study.add_callback(reporter)
-    reporter.on_study_start(study)
+    study.listeners.emit("on_study_start", study)
     return study, reporter, clock
 
 
@@ -174,7 +174,7 @@ def test_a_resumed_experiment_counts_what_was_there(make_study: Make) -> None:
     clock = ManualClock()
     reporter = Kept(clock, n_trials=4, counts_earlier=True)
     study.add_callback(reporter)
-    reporter.on_study_start(study)
+    study.listeners.emit("on_study_start", study)
     assert reporter.given[0].counts == {"TERMINATED": 2}
     assert reporter.given[0].best.value == 0.25
     trial = study.ask()

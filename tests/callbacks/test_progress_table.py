@@ -232,7 +232,7 @@ def test_a_live_table_draws_at_most_four_times_a_second(terminal: Terminal) -> N
     table = ProgressTable("loss", "min", stream=terminal.stream, clock=clock)
     study = tune.create_study({"x": 1}, metric="loss", mode="min", seed=0)
     study.add_callback(table)
-    table.on_study_start(study)
+    study.listeners.emit("on_study_start", study)
     before = len(terminal.text())
     for step in range(1, 100):
         study.ask().report({"loss": 0.5}, step)
@@ -263,7 +263,7 @@ def test_the_terminal_is_given_back_when_drawing_fails(
     table = ProgressTable("loss", "min", stream=terminal.stream, clock=clock)
     study = tune.create_study({"x": 1}, metric="loss", mode="min", seed=0)
     study.add_callback(table)
-    table.on_study_start(study)
+    study.listeners.emit("on_study_start", study)
     clock.advance(1.0)
 
     def fail(progress: Any) -> Any:

@@ -18,7 +18,7 @@ import pytest
 import tuneflow as tune
 from tuneflow.callbacks import Callback
 from tuneflow.errors import CheckpointMissing, TrialFailed
-from tuneflow.pruners import PBT, PBTReplay
+from tuneflow.pruners import PBT, Continue, Exploit, PBTReplay, Pruner
 
 SPACE = {"x": tune.uniform(0, 1)}
 N_STEPS, INTERVAL = 7, 2
@@ -313,3 +313,29 @@ def test_an_exploit_waits_for_a_checkpoint_that_is_still_being_written() -> None
     for seed in range(3):
         analysis = run(SlowToSave, n=6, name=f"e{seed}", stop={"training_iteration": 13}, seed=seed)
         assert all(result["n_steps"] > 1 for member in results(analysis) for result in member[1:])
+
+
+class TakesOver(Pruner):
+    """Trial 1 goes on from trial 0 at its second step."""
+
+    def on_report(self, trial: int, step: int, value: float, checkpoint: bool, decided: Any = None) -> Any:
+        return Exploit(0, {"x": 5.0}) if (trial, step) == (1, 2) else Continue()
+
+    def on_end(self, trial: int, state: Any) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Any) -> None: ...
+
+
+@EXECUTORS
+@pytest.mark.timeout(60)
+def test_an_exploit_at_a_step_that_is_to_be_saved_keeps_the_donors_state(executor: str) -> None:
+    analysis = tune.run(
+        train, SPACE, metric="loss", mode="min", num_samples=2, scheduler=TakesOver(), executor=executor, verbose=0,
+        max_concurrent_trials=1, checkpoint_freq=1, seed=0, name="e", stop={"training_iteration": 3},
+    )  # fmt: skip
+    assert analysis.trials[1].last_result["n_steps"] == 4, "three of the donor's and one of its own"
+    kept = {path.name for path in Path(analysis.trials[1].logdir).glob("checkpoint_*")}
+    assert kept == {"checkpoint_000001", "checkpoint_000003"}, "its own state at the exploit is not saved by the rule"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -25,8 +25,14 @@ def _does_nothing(method: _Method) -> _Method:
 class Callback:
     """Hears what happens in a study; override the events that matter. All of them run in the driver's process.
 
-    A listener that raises is reported once and hurts nobody: the study goes on. What is not overridden costs nothing.
-    Pass it as ``callbacks=`` to ``tune.run`` or ``study.optimize``, or to ``study.add_callback`` in your own loop.
+    A listener that raises is reported once per event, in the log ``tuneflow``, and hurts nobody: the study goes on, and
+    the other listeners hear the event. What is not overridden costs nothing. Pass it as ``callbacks=`` to ``tune.run``
+    or ``study.optimize``, or to ``study.add_callback`` in your own loop.
+
+    Of one trial a listener hears ``on_trial_start``, or ``on_trial_resume`` where a former driver began it; then
+    reports, checkpoints and exploits, a pause and a resume as often as they happen, and an error with each attempt that
+    failed; ``on_trial_end`` last, once. A pause or an exploit follows the report that it was decided on; a checkpoint
+    is heard of when it is written, before that report or after it.
 
     Example:
         >>> import tuneflow as tune
@@ -42,13 +48,26 @@ class Callback:
         0.5
     """
 
+    def configure(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        """Not an event: called before anything starts, with the settings that stood in the configuration.
+
+        What it raises is raised to the user: the place to refuse settings that cannot work.
+
+        Args:
+            sections: by the tracker's name, ``{"wandb": {"project": "mine"}}``; those of all trackers, or none.
+                ``study.sections`` holds the same later on.
+        """
+
     @_does_nothing
     def on_study_start(self, study: Study) -> None:
-        """``tune.run`` or ``study.optimize`` begins. Not heard in an ask/tell loop of one's own."""
+        """``tune.run`` or ``study.optimize`` begins; in a loop of one's own, before the first trial is asked for."""
 
     @_does_nothing
     def on_study_end(self, study: Study) -> None:
-        """The run has ended, also by an exception or Ctrl-C. Files and connections are to be closed here."""
+        """The run has ended, also by an exception or Ctrl-C; in a loop of one's own, at ``study.close()``.
+
+        Files and connections are to be closed here. Trials that have not ended may go on in a later run.
+        """
 
     @_does_nothing
     def on_trial_start(self, trial: Trial) -> None:

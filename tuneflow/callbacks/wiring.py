@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.callbacks.adapted import as_callback
@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     from tuneflow.clock import Clock
     from tuneflow.study import Study
 
-__all__ = ["for_optimize", "for_run"]
+__all__ = ["add_to", "configure", "for_optimize", "for_run"]
+
+
+def configure(listeners: Iterable[Any], sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Hands the trackers' settings of a study to the listeners; what they refuse is raised, before any trial starts."""
+    for listener in listeners:
+        accept = getattr(listener, "configure", None)
+        if callable(accept):
+            accept(sections)
+
+
+def add_to(study: Study, callback: Any) -> None:
+    """``Study.add_callback``."""
+    listener = as_callback(callback)
+    configure([listener], study.sections)
+    study.listeners.add(listener)
 
 
 def for_optimize(
@@ -49,6 +64,7 @@ def for_optimize(
             constants=constants_of(study.space),
         )
         listeners.append(table)
+    configure(listeners, study.sections)
     return listeners
 
 

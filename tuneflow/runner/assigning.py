@@ -36,4 +36,6 @@ def assignment_for(study: Study, trial: Trial, rules: Rules, trainable: Any, key
         name=rules.name,
         is_persistent=not study.folders.is_temporary,
         echo=f"[{trial.trial_id}] " if rules.echoes else None,
+        sections=study.sections,
+        study_id=study.uid if study.sections else "",
     )

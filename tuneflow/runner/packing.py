@@ -83,6 +83,7 @@ def _is_plain(value: Any) -> bool:
     if kind is Assignment:
         return (
             _is_plain(value.config)
+            and _is_plain(value.sections)
             and _is_plain(value.params)
             and _is_plain(value.user_attrs)
             and _is_plain(value.checkpoint)

@@ -39,6 +39,8 @@ class Assignment:
         name: the experiment's name.
         is_persistent: checkpoints outlive the process, so that saving for recovery makes sense.
         echo: what is put before each line that the trial prints where it is shown too; None to keep it in files only.
+        sections: trackers' settings by name, which the trainable's configuration holds besides ``config``.
+        study_id: the study's ``uid`` where there are such settings.
     """
 
     trial: int
@@ -60,6 +62,8 @@ class Assignment:
     name: str = ""
     is_persistent: bool = False
     echo: str | None = None
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    study_id: str = ""
 
     def info(self) -> TrialInfo:
         """What ``tune.get_trial()`` returns."""

@@ -108,8 +108,8 @@ def _call(session: Session, trainable: Callable[..., Any], kind: Kind) -> Any:
     if kind == "trial":
         return trainable(SessionTrial(session))
     if kind == "reporter":
-        return trainable(session.assignment.config, sessions.report)
-    return trainable(session.assignment.config)
+        return trainable(session.whole(session.assignment.config), sessions.report)
+    return trainable(session.whole(session.assignment.config))
 
 
 def _drain(session: Session, yielded: Iterator[Any]) -> None:
@@ -156,7 +156,8 @@ def _saver(instance: Trainable) -> Callable[[Any], Any]:
 
 def _make(session: Session, cls: type[Trainable]) -> Trainable:
     info = session.info
-    instance = cls(session.assignment.config, trial_id=info.trial_id, logdir=session.assignment.folder)
+    config = session.whole(session.assignment.config)
+    instance = cls(config, trial_id=info.trial_id, logdir=session.assignment.folder)
     _load(session, instance)
     return instance
 
@@ -170,8 +171,9 @@ def _load(session: Session, instance: Trainable) -> None:
 
 def _exploit(session: Session, cls: type[Trainable], instance: Trainable, decision: Exploit) -> Trainable:
     _restart(session, decision)
-    if instance.reset_config(decision.config):
-        instance.config = decision.config
+    config = session.whole(decision.config)
+    if instance.reset_config(config):
+        instance.config = config
         _load(session, instance)
         return instance
     instance.cleanup()

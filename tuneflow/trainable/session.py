@@ -87,6 +87,11 @@ class Session:
         self.decision = CONTINUE
         self.checkpoint = checkpoint
 
+    def whole(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration as the trainable gets it: with the trackers' settings that the user gave beside the space."""
+        sections = self.assignment.sections
+        return {**config, **{name: dict(section) for name, section in sections.items()}} if sections else config
+
     def is_open_to(self, thread: threading.Thread) -> bool:
         """Whether a thread belongs to this trial: one that an earlier trial left running does not."""
         return thread not in self._foreign
@@ -127,9 +132,13 @@ class Session:
                 self._pid,
             )
         )
-        if callable(checkpoint) and (answer.save or (assignment.is_persistent and self._rhythm.is_due(now_s))):
+        decision = answer.decision
+        # Another trial's state takes the place of this one's, which a checkpoint of the same step would overwrite.
+        is_replaced = isinstance(decision, Exploit) and decision.donor != assignment.trial
+        is_due = answer.save or (assignment.is_persistent and self._rhythm.is_due(now_s))
+        if callable(checkpoint) and is_due and not is_replaced:
             self._save(checkpoint, step, answer)
-        if answer.save and isinstance(answer.decision, Exploit):
+        if answer.save and isinstance(decision, Exploit) and not is_replaced:
             answer = self.channel.receive()  # a copy of itself: known where it lies once it was taken in
         self._last_s = self.clock.monotonic()
         self.decision = answer.decision

@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/tracking.py``, each with a function ``measure(report, quick)``."""
