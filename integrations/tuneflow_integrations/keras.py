@@ -33,12 +33,16 @@ class KerasSaver:
     _shapes = "build.json"
 
     def save(self, model: Any, folder: Path) -> None:
-        """Writes the weights, and the shapes that an unbuilt model needs to have any."""
+        """Writes the weights, and the shapes that an unbuilt model needs; nothing of a model that has none yet."""
+        if not model.built:
+            return
         model.save_weights(folder / self.file)
         (folder / self._shapes).write_text(json.dumps(model.get_build_config()))
 
     def load(self, model: Any, folder: Path) -> Any:
         """Fills a model that was built alike."""
+        if not (folder / self.file).exists():
+            return model
         if not model.built:
             config = json.loads((folder / self._shapes).read_text())
             if config:
