@@ -1,8 +1,8 @@
 """HyperModels against KerasTuner: the same space and summaries, and what a trivial trial costs, early and late.
 
-Both sides get the same HyperModel classes (``peers/hypermodels.py``), a Keras model that is made and not trained, random
-search, and write what they write by default. KerasTuner's cost per trial grows with their number and is far higher: it
-runs fewer, which is in its favour.
+Both sides get the same HyperModel classes (``peers/hypermodels.py``), a Keras model that is made and not trained,
+random search, and write what they write by default. KerasTuner's cost per trial grows with their number and is far
+higher: it runs fewer, which is in its favour.
 """
 
 from __future__ import annotations

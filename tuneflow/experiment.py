@@ -214,7 +214,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         study = build_study(
-            settings.space,
+            settings.space if settings.space.definition else None,  # parameters are suggested by the trials, if any
             metric=settings.metric,
             mode=settings.mode,
             sampler=settings.sampler,

@@ -253,7 +253,7 @@ class Numeric(Parameter):
         max_value: the upper bound, included where a step reaches it.
         step: distance of the values from ``min_value`` on; None for any value.
         sampling: "linear"; "log", each order of magnitude alike; "reverse_log", the same seen from the upper bound.
-        given_default: None for ``min_value``.
+        given_default: None for ``min_value``, or the least value that the steps reach.
     """
 
     min_value: float
@@ -292,7 +292,10 @@ class Numeric(Parameter):
 
     @property
     def default(self) -> Any:
-        return self.min_value if self.given_default is None else self.given_default
+        if self.given_default is not None:
+            return self.given_default
+        # Steps that start at the upper bound need not reach the lower one.
+        return self._at(self._n_values() - 1) if self.sampling == "reverse_log" and self.step else self.min_value
 
     @property
     def values(self) -> list[Any] | None:

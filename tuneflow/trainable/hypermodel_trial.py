@@ -53,7 +53,8 @@ class HyperTrainable:
         saver: see ``saver_for``.
         saves_best: whether to save the model at its best epoch.
         epochs: the budget that a pruner knows of, passed to ``fit`` as ``epochs``; None for none.
-        tune_new: whether hyperparameters outside ``space`` are tuned; else they keep their defaults.
+        given: hyperparameters that the user has listed; None for none, and the two below do not count.
+        tune_new: whether hyperparameters outside ``given`` are tuned; else they keep their defaults.
         allow_new: whether there may be any.
     """
 
@@ -71,19 +72,21 @@ class HyperTrainable:
         saver: Any = None,
         saves_best: bool = True,
         epochs: int | None = None,
+        given: HyperParameters | None = None,
         tune_new: bool = True,
         allow_new: bool = True,
     ) -> None:
         self.__name__ = type(hypermodel).__name__
         self.hypermodel = hypermodel
         self.objective = objective
-        self.space = space
+        self.space = space.copy()  # as it is now, here as in another process
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
         self.executions = executions
         self.saver = saver
         self.saves_best = saves_best
         self.epochs = epochs
+        self.given = None if given is None else {(entry.name, entry.conditions) for entry in given.space}
         self.tune_new = tune_new
         self.allow_new = allow_new
 
@@ -233,7 +236,7 @@ class _Attempt:
 
     def _draw(self, parameter: Parameter) -> Any:
         own = self._own
-        if (parameter.name, parameter.conditions) not in self._known:
+        if own.given is not None and (parameter.name, parameter.conditions) not in own.given:
             if not own.allow_new:
                 raise InvalidArgument(
                     f"hyperparameter {parameter.name!r} is not among those given as hyperparameters=, and "

@@ -144,7 +144,8 @@ class HyperTuner:
         self._project = Project(folder, self.objective)
         if overwrite:
             self._project.delete()
-        self._space = self._discovered(hyperparameters)
+        self._given = None if hyperparameters is None else hyperparameters.copy()
+        self._space = self._discovered(self._given)
         stored = self._project.check(self._space)
         if stored is not None:
             self._space.merge(stored)
@@ -208,6 +209,7 @@ class HyperTuner:
             saver=self._saver,
             saves_best=self._keep_models != 0,
             epochs=self._epochs,
+            given=self._given,
             tune_new=self._tune_new,
             allow_new=self._allow_new,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuneflow.errors import InvalidArgument, TuneflowWarning
 from tuneflow.pruners import HyperBand
-from tuneflow.pruners.rungs import bracket_sizes
+from tuneflow.pruners.rungs import bracket_sizes, n_halvings
 from tuneflow.tuners.base import HyperTuner
 
 __all__ = ["BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch"]
@@ -160,7 +160,7 @@ class Hyperband(HyperTuner):
             raise InvalidArgument(f"hyperband_iterations={hyperband_iterations} must be >= 1")
         pruner = HyperBand(max_resource=max_epochs, reduction_factor=factor)
         if max_trials is None:
-            max_trials = hyperband_iterations * sum(bracket_sizes(max_epochs, factor))
+            max_trials = hyperband_iterations * sum(bracket_sizes(n_halvings(max_epochs, 1, factor), factor))
         super().__init__(hypermodel, objective, sampler=sampler, pruner=pruner, max_trials=max_trials, **arguments)
         self._epochs = max_epochs
 
