@@ -8,16 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tuneflow.errors import InvalidArgument
-from tuneflow.hyperparameters.parameters import (
-    Boolean,
-    Choice,
-    Condition,
-    Fixed,
-    Float,
-    Int,
-    Parameter,
-    parameter_from,
-)
+from tuneflow.hyperparameters.kinds import parameter_from
+from tuneflow.hyperparameters.numeric import Float, Int
+from tuneflow.hyperparameters.parameters import Boolean, Choice, Condition, Fixed, Parameter
 
 __all__ = ["HyperParameters"]
 

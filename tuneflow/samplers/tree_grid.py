@@ -128,7 +128,10 @@ class TreeGridSampler(BaseSampler):
         return {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Gives a new trial the next combination that is open."""
+        """Gives a new trial the next combination that is open; one of a former driver goes on where it is."""
+        if trial.params:
+            self._walks[trial._trial_id] = _Walk(*self._fold(trial), {})
+            return
         self._n_started += 1
         self._drop_empty()
         wanted: dict[str, Any] = {}
@@ -140,9 +143,7 @@ class TreeGridSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        walk = self._walks.get(trial._trial_id)
-        if walk is None:  # of a former driver: it goes on where its parameters have led it
-            walk = self._walks[trial._trial_id] = _Walk(*self._fold(trial), {})
+        walk = self._walks[trial._trial_id]
         branch, is_new = self._branch(walk.node, param_name, param_distribution, walk.path)
         if param_name in walk.wanted:
             value = walk.wanted[param_name]

@@ -56,6 +56,7 @@ class HyperTrainable:
         given: hyperparameters that the user has listed; None for none, and the two below do not count.
         tune_new: whether hyperparameters outside ``given`` are tuned; else they keep their defaults.
         allow_new: whether there may be any.
+        how_to_resume: what to tell somebody who interrupts the run; the call of ``tune.run`` without it.
     """
 
     tuneflow_kind = "trial"
@@ -75,8 +76,10 @@ class HyperTrainable:
         given: HyperParameters | None = None,
         tune_new: bool = True,
         allow_new: bool = True,
+        how_to_resume: str | None = None,
     ) -> None:
         self.__name__ = type(hypermodel).__name__
+        self.how_to_resume = how_to_resume
         self.hypermodel = hypermodel
         self.objective = objective
         self.space = space.copy()  # as it is now, here as in another process

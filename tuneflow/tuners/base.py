@@ -212,6 +212,7 @@ class HyperTuner:
             given=self._given,
             tune_new=self._tune_new,
             allow_new=self._allow_new,
+            how_to_resume=f"the same script; the project is in {self._project.folder}",
         )
         executor = self._executor(n_jobs, resources)
         self._project.describe(self._space)
