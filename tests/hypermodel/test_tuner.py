@@ -383,7 +383,7 @@ def test_a_population_copies_weights_and_hyperparameters() -> None:
 
 def test_two_processes_find_the_same_and_know_of_late_hyperparameters() -> None:
     made = tuner(Counter(epochs=3), max_trials=6, kind=tune.Hyperband, max_epochs=3)
-    made.search(n_jobs=2)
+    made.search(n_jobs=2, resources={"cpu": 1})
     tune.shutdown_workers()
     assert len(made.study.trials) == 6
     assert made.get_best_models()[0]["trained"] == 3
@@ -496,6 +496,44 @@ def test_nothing_to_show_before_a_search() -> None:
             read()
     assert made.get_best_models() == []
     assert made.remaining_trials == 3
+
+
+def test_a_name_declared_in_two_ways_is_found_before_any_trial() -> None:
+    def build(hp: Any) -> None:
+        hp.Int("n", 1, 3)
+        hp.Choice("n", [1, 2, 3])
+
+    with pytest.raises(InvalidArgument, match=r"'n' is declared as Choice\(.*was declared as Int\("):
+        tuner(Simple(lambda *_: 1.0, build))
+    assert not Path("tuneflow_results").exists()
+
+
+# tune.run
+
+
+def test_tune_run_takes_a_hypermodel() -> None:
+    analysis = tune.run(
+        Counter(), metric="loss", mode="min", num_samples=3, executor="inline", name="own", seed=0, verbose=0
+    )
+    assert [len(trial.results) for trial in analysis.trials] == [4] * 3
+    assert set(analysis.best_config) == {"x"}
+    with pytest.raises(InvalidArgument, match="needs metric= and mode="):
+        tune.run(Counter())
+    with pytest.raises(InvalidArgument, match="leave config out"):
+        tune.run(Counter(), {"x": tune.uniform(0, 1)}, metric="loss", mode="min")
+
+
+def test_an_interrupted_search_says_how_to_go_on(capsys) -> None:
+    def fit(*_: Any) -> float:
+        raise KeyboardInterrupt
+
+    made = tuner(Simple(fit))
+    with pytest.raises(KeyboardInterrupt):
+        made.search()
+    assert f"Go on with the same script; the project is in {made.project_dir}" in capsys.readouterr().err
+    again = tuner(Simple(lambda *_: 1.0), max_trials=2)
+    again.search()
+    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE"] * 2
 
 
 # The other tuners

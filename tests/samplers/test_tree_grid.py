@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.testing import pytest_samplers
 
 import tuneflow as tune
 from tuneflow.samplers.tree_grid import TreeGridSampler, grid_values
@@ -85,3 +86,11 @@ def test_a_trial_of_a_former_driver_goes_on_where_it_was() -> None:
     sibling = other.ask()
     assert sibling.suggest_categorical("kind", ["a", "b", "c"]) == "a"
     assert sibling.suggest_int("n_a", 1, 2) == 2, "what the cut trial has opened is for others"
+
+
+class TestContract(pytest_samplers.BasicSamplerTestCase):
+    """What Optuna asks of every sampler."""
+
+    @pytest.fixture
+    def sampler(self) -> Any:
+        return TreeGridSampler

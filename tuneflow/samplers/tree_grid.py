@@ -143,7 +143,9 @@ class TreeGridSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        walk = self._walks[trial._trial_id]
+        walk = self._walks.get(trial._trial_id)
+        if walk is None:  # nobody has announced the trial
+            walk = self._walks[trial._trial_id] = _Walk(*self._fold(trial), {})
         branch, is_new = self._branch(walk.node, param_name, param_distribution, walk.path)
         if param_name in walk.wanted:
             value = walk.wanted[param_name]

@@ -53,7 +53,7 @@ class HyperTuner:
         directory: where projects are; ``./tuneflow_results`` without it.
         project_name: the project's folder; "untitled_project" without it.
         overwrite: whether a project of this name is deleted first; else the search goes on with it, and says so.
-        seed: fixes what is tried; any integer >= 0.
+        seed: fixes what is tried where trials run one at a time; any integer >= 0.
         hyperparameters: hyperparameters that go before those that ``build`` declares under the same name.
         tune_new_entries: whether hyperparameters that are not among ``hyperparameters`` are tuned; else they keep
             their defaults.
@@ -74,8 +74,6 @@ class HyperTuner:
 
     Example:
         >>> import tempfile, tuneflow as tune
-        >>> def build(hp):
-        ...     return hp.Float("x", -1.0, 1.0)
         >>> class Square(tune.HyperModel):
         ...     def build(self, hp):
         ...         return hp.Float("x", -1.0, 1.0)
