@@ -34,7 +34,7 @@ class Digits(tune.HyperModel):
         if use_dropout:
             model.add(keras.layers.Dropout(rate))
         model.add(keras.layers.Dense(10, activation="softmax"))
-        optimizer = keras.optimizers.Adam(hp.Float("lr", 1e-4, 1e-1, sampling="log"))
+        optimizer = keras.optimizers.Adam(hp.Float("lr", 1e-3, 1e-1, sampling="log"))
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 

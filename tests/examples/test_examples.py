@@ -107,7 +107,7 @@ def test_hypermodel_keras():
     out = run("hypermodel_keras.py")
     assert len(re.findall(r"^Trial \d (?:Complete|Pruned) ", out, re.MULTILINE)) == 3
     assert "'class_name': 'Parent', 'config': {'name': 'dropout', 'values': [True]}" in out
-    assert float(re.search(r"accuracy of the best model: ([\d.]+)", out)[1]) > 0.5
+    assert float(re.search(r"accuracy of the best model: ([\d.]+)", out)[1]) > 0.3, "chance is 0.1"
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -316,6 +317,18 @@ def test_hyperband_trains_a_promoted_configuration_on() -> None:
     assert best["trained"] == 9
     states = {trial.state.name for trial in made.study.trials}
     assert states == {"COMPLETE", "PRUNED"}
+
+
+def test_a_best_model_that_a_kill_took_is_saved_anew() -> None:
+    class Taking(tune.Callback):
+        def on_trial_pause(self, trial: Any) -> None:
+            shutil.rmtree(trial.dir / "model")
+
+    made = tuner(Valley(), kind=tune.HyperTuner, pruner=HyperBand(4, reduction_factor=2), callbacks=[Taking()])
+    with pytest.warns(TuneflowWarning, match="counts its epochs from 0"):
+        made.search()
+    best = made.get_best_models()[0]
+    assert best["epoch"] is not None
 
 
 def test_a_loop_that_counts_anew_goes_on_all_the_same_and_is_told() -> None:

@@ -277,14 +277,16 @@ class _Attempt:
         self.best = (value, step)
         if self._folder is None or model is None:
             return
-        draft, target = self._folder / f".{BEST}", self._folder / BEST
-        shutil.rmtree(draft, ignore_errors=True)
+        draft, target, old = (self._folder / name for name in (f".new_{BEST}", BEST, f".old_{BEST}"))
+        for path in (draft, old):
+            shutil.rmtree(path, ignore_errors=True)
         draft.mkdir(parents=True)
         self._chosen_saver().save(model, draft)
         (draft / "best.json").write_text(json.dumps({"value": value, "step": step}))
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(old)
         draft.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _save(self, model: Any, folder: Path) -> None:
         """A checkpoint to go on from."""
@@ -316,11 +318,11 @@ class _Attempt:
 
     def _read_best(self, state: Mapping[str, Any]) -> tuple[float, int] | None:
         """The best epoch so far: the one whose model is there, which may be later than the checkpoint."""
-        if self._folder is not None and self._trial.start_step:
-            try:
-                found = json.loads((self._folder / BEST / "best.json").read_text())
-                return float(found["value"]), int(found["step"])
-            except (OSError, ValueError, KeyError):
-                pass
-        best = state.get("best")
-        return None if best is None else (float(best[0]), int(best[1]))
+        if self._folder is None or not self._trial.start_step:
+            best = state.get("best")
+            return None if best is None else (float(best[0]), int(best[1]))
+        try:
+            found = json.loads((self._folder / BEST / "best.json").read_text())
+            return float(found["value"]), int(found["step"])
+        except (OSError, ValueError, KeyError):  # killed while it was written: the next epoch's is saved
+            return None
