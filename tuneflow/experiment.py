@@ -239,14 +239,16 @@ def run(
                 study.enqueue_trial(point)
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         describe(folder, study, settings, num_samples, trainable, clock, deterministic, request.as_dict())
-        remember(folder, trainable, given)
+        how_to_resume = getattr(trainable, "how_to_resume", None)
+        if how_to_resume is None:  # else somebody else's call, with data that belong in no file of ours
+            remember(folder, trainable, given)
         loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
         if stopper is not None:
             stopper.start(study_clock)
         try:
             heard = [*listeners, unseen] if unseen.is_waiting else listeners
-            _drive(loop, study, heard, folder, getattr(trainable, "how_to_resume", None))
+            _drive(loop, study, heard, folder, how_to_resume)
         finally:
             if is_own:
                 chosen.shutdown()

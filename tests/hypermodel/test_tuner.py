@@ -200,6 +200,7 @@ def test_only_the_best_models_stay() -> None:
     order = sorted(made.study.trials, key=lambda trial: trial.value)
     assert folders(made) == sorted(f"{trial.number:05d}" for trial in order[:2])
     assert not list(Path(made.project_dir).glob("*/checkpoint_*")), "ended trials need none"
+    assert not (Path(made.project_dir) / "call.pkl").exists(), "the data are not copied"
     with pytest.raises(UsageError, match="keep_models=2"):
         made.get_best_models(3)
     none = tuner(Valley(), max_trials=2, keep_models=0, project_name="none")

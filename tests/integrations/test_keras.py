@@ -16,18 +16,23 @@ import tuneflow as tune
 from tuneflow.errors import MetricMissing
 from tuneflow.pruners import ASHA
 
-os.environ["KERAS_BACKEND"] = "torch"
-keras = pytest.importorskip("keras")
-torch = pytest.importorskip("torch")
-
-from tuneflow_integrations.keras import KerasSaver, TuneCallback  # noqa: E402
-from tuneflow_integrations.torch_saver import TorchSaver  # noqa: E402
-
 pytestmark = pytest.mark.filterwarnings(
     # Keras's weights files come as HDF5; h5py and NumPy warn of each other.
     "ignore::DeprecationWarning:h5py.*",
     "ignore::DeprecationWarning:keras.*",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries() -> None:
+    """Imported when the first of these tests runs, and not by every process that only collects them."""
+    global keras, torch, KerasSaver, TorchSaver, TuneCallback
+    os.environ["KERAS_BACKEND"] = "torch"
+    keras = pytest.importorskip("keras")
+    torch = pytest.importorskip("torch")
+    from tuneflow_integrations.keras import KerasSaver, TuneCallback
+    from tuneflow_integrations.torch_saver import TorchSaver
+
 
 RNG = np.random.default_rng(0)
 X = RNG.random((64, 8, 8, 1), dtype="float32")
@@ -186,7 +191,7 @@ class InTorch(InKeras):
         return model.parameters()
 
 
-@pytest.mark.parametrize(("model", "file"), [(InKeras(), KerasSaver.file), (InTorch(), TorchSaver.file)])
+@pytest.mark.parametrize(("model", "file"), [(InKeras(), "model.weights.h5"), (InTorch(), "weights.pt")])
 def test_a_custom_loop(model: Any, file: str) -> None:
     tuner = tune.RandomSearch(model, tune.Objective("my_metric", "min"), max_trials=3, seed=0, verbose=0)
     tuner.search(x=X, y=Y)

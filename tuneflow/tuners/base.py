@@ -300,7 +300,7 @@ class HyperTuner:
         if self._study is None:
             if not self._project.has_study:
                 raise UsageError(f"there is no study in {self._project.folder} yet; call search first")
-            self._study = load_study(study_name=self._project.folder.name, storage=self._project.folder / "study.log")
+            self._study = load_study(study_name=None, storage=self._project.folder / "study.log")
         return self._study
 
     @property
