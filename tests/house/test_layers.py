@@ -22,8 +22,8 @@ def root(monkeypatch):
 
 @pytest.mark.usefixtures("root")
 def test_contracts():
-    # In a process of its own: the linter sets up logging anew, which silences every logger that is there; and where absl
-    # was imported (by Keras, say) its handler then closes the stream that pytest captures.
+    # In a process of its own: the linter sets up logging anew, which silences every logger that is there; and where
+    # absl was imported (by Keras, say) its handler then closes the stream that pytest captures.
     code = "import sys; from importlinter import cli; sys.exit(cli.lint_imports(no_cache=True, no_logo=True))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
