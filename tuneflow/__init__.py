@@ -32,8 +32,12 @@ _WHERE = {
         "tuneflow.space",
     ),
     **dict.fromkeys(("create_study", "load_study"), "tuneflow.creation"),
+    **dict.fromkeys(("HyperParameters", "Objective"), "tuneflow.hyperparameters"),
     **dict.fromkeys(
-        ("Trainable", "get_checkpoint", "get_trial", "report", "with_parameters", "with_resources"),
+        ("BayesianOptimization", "GridSearch", "HyperTuner", "Hyperband", "RandomSearch"), "tuneflow.tuners"
+    ),
+    **dict.fromkeys(
+        ("HyperModel", "Trainable", "get_checkpoint", "get_trial", "report", "with_parameters", "with_resources"),
         "tuneflow.trainable",
     ),
     **dict.fromkeys(("Executor", "Resources", "SimulatedExecutor", "shutdown_workers"), "tuneflow.runner"),
@@ -54,6 +58,8 @@ __all__ = [*_WHERE]
 registry.register("runner", "optimize", "tuneflow.runner.optimizing:optimize")
 registry.register("callbacks", "add", "tuneflow.callbacks.wiring:add_to")
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
+registry.register("saver", "keras", "tuneflow_integrations.keras:KerasSaver", library="keras", extra="keras")
+registry.register("saver", "torch", "tuneflow_integrations.torch_saver:TorchSaver", library="torch", extra="torch")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
 for _name, _library, _extra in (
@@ -86,6 +92,8 @@ def __getattr__(name: str) -> Any:
         "errors",
         "space",
         "callbacks",
+        "hyperparameters",
+        "tuners",
     ):
         value = import_module(f"tuneflow.{name}")
     else:
@@ -107,6 +115,8 @@ if TYPE_CHECKING:
     from tuneflow.creation import create_study as create_study
     from tuneflow.creation import load_study as load_study
     from tuneflow.experiment import run as run
+    from tuneflow.hyperparameters import HyperParameters as HyperParameters
+    from tuneflow.hyperparameters import Objective as Objective
     from tuneflow.runner.executor import Executor as Executor
     from tuneflow.runner.pool import shutdown_workers as shutdown_workers
     from tuneflow.runner.resources import Resources as Resources
@@ -127,6 +137,7 @@ if TYPE_CHECKING:
     from tuneflow.stoppers import Stopper as Stopper
     from tuneflow.storage import open_storage as open_storage
     from tuneflow.study import Study as Study
+    from tuneflow.trainable import HyperModel as HyperModel
     from tuneflow.trainable import Trainable as Trainable
     from tuneflow.trainable import get_checkpoint as get_checkpoint
     from tuneflow.trainable import get_trial as get_trial
@@ -134,3 +145,8 @@ if TYPE_CHECKING:
     from tuneflow.trainable import with_parameters as with_parameters
     from tuneflow.trainable import with_resources as with_resources
     from tuneflow.trial import Trial as Trial
+    from tuneflow.tuners import BayesianOptimization as BayesianOptimization
+    from tuneflow.tuners import GridSearch as GridSearch
+    from tuneflow.tuners import Hyperband as Hyperband
+    from tuneflow.tuners import HyperTuner as HyperTuner
+    from tuneflow.tuners import RandomSearch as RandomSearch

@@ -19,8 +19,9 @@ from tuneflow.callbacks.wording import constants_of
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
-from tuneflow.errors import TrialsFailed
+from tuneflow.errors import InvalidArgument, TrialsFailed
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
+from tuneflow.hyperparameters import HyperParameters, Objective
 from tuneflow.recall import remember
 from tuneflow.runner.batching import BatchingLoop
 from tuneflow.runner.executor import Executor
@@ -33,6 +34,8 @@ from tuneflow.space import Space
 from tuneflow.stoppers import stopper_from
 from tuneflow.study import Study
 from tuneflow.trainable.class_api import Trainable
+from tuneflow.trainable.hypermodel import HyperModel
+from tuneflow.trainable.hypermodel_trial import HyperTrainable
 
 __all__ = ["run"]
 
@@ -82,8 +85,8 @@ def run(
     """Runs trials of ``trainable`` over the space ``config`` and returns what they found.
 
     Args:
-        trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)`` or a subclass of
-            ``tune.Trainable``.
+        trainable: ``train(config)``, ``train(config, reporter)``, an Optuna ``objective(trial)``, a subclass of
+            ``tune.Trainable``, or a ``tune.HyperModel`` whose ``fit`` needs no data from here.
         config: the search space, nested as deep as you like; constants pass through. A dict under "wandb" holds
             settings of that tracker: the trainable sees them, but they are no hyperparameters. Or a
             ``tuneflow.space.Space``, for instance one read from YAML by ``space_from_mapping``.
@@ -139,6 +142,8 @@ def run(
         config = config.definition
     with spelt(_SPELLING):
         settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
+    if isinstance(trainable, HyperModel):
+        trainable = _of_hypermodel(trainable, settings)
     points = either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
     max_concurrent = either("max_concurrent_trials", max_concurrent_trials, "max_concurrent", search_alg)
     request = request_from(_resources_of(trainable, resources_per_trial, config))
@@ -216,7 +221,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         study = build_study(
-            settings.space,
+            settings.space if settings.space.definition else None,  # parameters are suggested by the trials, if any
             metric=settings.metric,
             mode=settings.mode,
             sampler=settings.sampler,
@@ -237,13 +242,16 @@ def run(
                 study.enqueue_trial(point)
         n_again = study.enqueue_failed() if exists and resume == "errored" else 0
         describe(folder, study, settings, num_samples, trainable, clock, deterministic, request.as_dict())
-        remember(folder, trainable, given)
+        how_to_resume = getattr(trainable, "how_to_resume", None)
+        if how_to_resume is None:  # else somebody else's call, with data that belong in no file of ours
+            remember(folder, trainable, given)
         loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
         loop.n_started = study.n_new - n_again
         if stopper is not None:
             stopper.start(study_clock)
         try:
-            _drive(loop, study, [*listeners, unseen] if unseen.is_waiting else listeners, folder)
+            heard = [*listeners, unseen] if unseen.is_waiting else listeners
+            _drive(loop, study, heard, folder, how_to_resume)
         finally:
             if is_own:
                 chosen.shutdown()
@@ -263,7 +271,19 @@ def _resources_of(trainable: Any, given: Any, config: Mapping[str, Any] | None) 
     return getattr(trainable, "tuneflow_resources", None)
 
 
-def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> None:
+def _of_hypermodel(hypermodel: HyperModel, settings: Settings) -> HyperTrainable:
+    if settings.metric is None or settings.mode is None:
+        raise InvalidArgument(f"{type(hypermodel).__name__} is a HyperModel and needs metric= and mode=")
+    if settings.space.definition:
+        raise InvalidArgument(
+            f"config= and {type(hypermodel).__name__} both say what to tune; a HyperModel declares its hyperparameters "
+            f"in build and fit, so leave config out"
+        )
+    objective = Objective(settings.metric, "max" if settings.mode == "max" else "min")
+    return HyperTrainable(hypermodel, objective, HyperParameters())
+
+
+def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path, how: str | None) -> None:
     """Runs the loop with the listeners attached. SIGTERM ends it as Ctrl-C does."""
     for listener in listeners:
         study.listeners.add(listener)
@@ -272,10 +292,8 @@ def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path) -> 
         with _sigterm_as_interrupt():
             loop.run()
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\ninterrupted; finished trials are kept. Go on with tune.run(..., name={folder.name!r}, "
-            f"storage_path={str(folder.parent)!r}, resume=True)\n"
-        )
+        call = how or f"tune.run(..., name={folder.name!r}, storage_path={str(folder.parent)!r}, resume=True)"
+        sys.stderr.write(f"\ninterrupted; finished trials are kept. Go on with {call}\n")
         raise
     finally:
         study.listeners.emit("on_study_end", study)

@@ -72,8 +72,10 @@ class Sampling:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the sampler has said that there is nothing left to try (grid, brute force)."""
-        return self._study.is_exhausted
+        """Whether there is nothing to try: for good, where the sampler has stopped the study (grid, brute force), or
+        now, where it says so in an ``is_exhausted`` of its own.
+        """
+        return self._study.is_exhausted or bool(getattr(self._study.sampler, "is_exhausted", False))
 
     def ask(
         self,

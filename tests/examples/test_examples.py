@@ -90,6 +90,26 @@ def test_pbt_digits():
     assert fixed != population
 
 
+@pytest.mark.slow
+def test_hypermodel_torch():
+    out = run("hypermodel_torch.py")
+    n_epochs, n_trials, most = map(
+        int, re.search(r"epochs: (\d+) for (\d+) configurations of up to (\d)", out).groups()
+    )
+    assert n_trials < n_epochs < n_trials * most
+    assert float(re.search(r"accuracy of the best model: ([\d.]+)", out)[1]) > 0.8
+    assert len(re.findall(r"^Score: ", out, re.MULTILINE)) == 3
+
+
+@pytest.mark.slow
+def test_hypermodel_keras():
+    pytest.importorskip("keras")
+    out = run("hypermodel_keras.py")
+    assert len(re.findall(r"^Trial \d (?:Complete|Pruned) ", out, re.MULTILINE)) == 3
+    assert "'class_name': 'Parent', 'config': {'name': 'dropout', 'values': [True]}" in out
+    assert float(re.search(r"accuracy of the best model: ([\d.]+)", out)[1]) > 0.3, "chance is 0.1"
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 90
