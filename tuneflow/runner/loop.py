@@ -294,6 +294,8 @@ class Loop:
             self.study.announce(trial, result, decision)
 
     def _is_kept_by_rule(self, event: Reported, decision: Any) -> bool:
+        if isinstance(decision, Exploit) and decision.donor != event.trial:
+            return False  # the donor's takes its place
         freq = self.rules.checkpoint_freq
         if freq and event.iteration % freq == 0:
             return True
@@ -359,6 +361,7 @@ class Loop:
             if trial.state is TrialState.FAIL and trial.error is not None:
                 self.errors[trial.number] = trial.error  # what it told is no value
         except TuneflowError as error:
+            self.study.listeners.emit("on_trial_error", trial, error)
             self._give_up(trial, error)
             if isinstance(error, MetricMissing) and not self._has_seen_metric:
                 self._end_with(error)
