@@ -46,6 +46,7 @@ _WHERE = {
     "TrialPruned": "optuna",
     "open_storage": "tuneflow.storage",
     "run": "tuneflow.experiment",
+    "script": "tuneflow.trainable.script",
 }
 _OPTUNA_MODULES = ("distributions", "exceptions", "importance", "visualization")
 
@@ -54,6 +55,7 @@ __all__ = [*_WHERE]
 registry.register("runner", "optimize", "tuneflow.runner.optimizing:optimize")
 registry.register("callbacks", "as_callback", "tuneflow.callbacks.adapted:as_callback")
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
+registry.register("session", "program", "tuneflow.trainable.attached:attach")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
 for _name, _library, _extra in (
@@ -130,4 +132,5 @@ if TYPE_CHECKING:
     from tuneflow.trainable import report as report
     from tuneflow.trainable import with_parameters as with_parameters
     from tuneflow.trainable import with_resources as with_resources
+    from tuneflow.trainable.script import script as script
     from tuneflow.trial import Trial as Trial

@@ -1,0 +1,309 @@
+"""One stay of a trial's program: its reports are passed on, and it is ended when the trial has to leave.
+
+Output, requests and the program's end come from threads, through one queue, to the thread that the trial runs on, which
+alone speaks to the driver. The rules:
+
+* what the driver decides is final: whoever reports after that gets the same decision, and the driver hears no more;
+* a program that reports by itself has ``grace_s`` to leave, then SIGTERM, then SIGKILL; one that only prints is sent
+  SIGTERM at once;
+* printed metrics count until the program calls ``tuneflow.report``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tuneflow.clock import SystemClock
+from tuneflow.errors import OutOfMemory, TrialFailed
+from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
+from tuneflow.trainable.messages import Answer, Assignment
+from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics
+from tuneflow.trainable.program import Program
+from tuneflow.trainable.program_end import describe, n_oom_kills
+from tuneflow.trainable.relay import Peer, Relay, Request
+from tuneflow.trainable.session import Session
+from tuneflow.trainable.wire import ADDRESS, SECRET, Welcome, decoded_report, decoded_saved, packed
+
+__all__ = ["ScriptRun"]
+
+_TAIL = 100
+_MOST_WAITING = 1000
+_DRAIN_S = 2.0
+
+
+class _Printed(NamedTuple):
+    line: str
+
+
+class _Ended(NamedTuple):
+    code: int | None
+
+
+class _Job:
+    """The processes of a program that decide together: what rank 0 was told, and who waits to hear it."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.waiting: list[tuple[Peer, int]] = []
+        self.is_over = False
+
+
+class ScriptRun:
+    """Runs a program for a trial.
+
+    Args:
+        session: the trial's.
+        name: what the program is called in messages.
+        pattern: what to look for in its output.
+        required: metrics that a result has to hold.
+        grace_s: how long it has to leave.
+
+    Attributes:
+        last_metrics: its last result; None before the first.
+    """
+
+    def __init__(self, session: Session, *, name: str, pattern: str, required: Collection[str], grace_s: float) -> None:
+        self._session, self._name, self._required, self._grace_s = session, name, required, grace_s
+        self.last_metrics: Mapping[str, Any] | None = None
+        self._clock = SystemClock()
+        self._inbox: queue.SimpleQueue[_Printed | _Ended | Request] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_MOST_WAITING)
+        self._is_over = False
+        self._printed = PrintedMetrics(pattern, required)
+        self._is_default = pattern == DEFAULT_PATTERN
+        self._lines = {"stdout": Lines(), "stderr": Lines()}
+        self._tails: dict[str, deque[str]] = {"stdout": deque(maxlen=_TAIL), "stderr": deque(maxlen=_TAIL)}
+        self._jobs: dict[str, _Job] = {}
+        self._reports_itself = False
+        self._verdict: Decision | None = None
+        self._owes_save = False
+        self._refusal: Exception | None = None
+        self._deadline_s: float | None = None
+        self._is_terminated = False
+        self._start_s = 0.0
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str | None) -> Decision | None:
+        """Runs the program to its end.
+
+        Returns:
+            The decision that ended it; None where it ended by itself.
+
+        Raises:
+            TrialFailed: it could not be started, ended with another exit code than 0, or never reported.
+            OutOfMemory: it ran out of memory.
+            CheckpointMissing, MetricMissing: what the driver refused.
+        """
+        n_killed = n_oom_kills()
+        self._start_s = self._clock.monotonic()
+        relay = Relay(self._inbox.put)
+        try:
+            secret = {ADDRESS: relay.address, SECRET: relay.secret}
+            self._program = self._started(argv, {**environment, **secret}, cwd, relay)
+            try:
+                code = self._attend()
+            finally:
+                self._is_over = True
+                self._room.release(2)
+                self._program.close()
+        finally:
+            relay.close()
+        self._check_end(code, is_oom_likely=n_oom_kills() > n_killed)
+        return self._verdict
+
+    def _started(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str | None, relay: Relay) -> Program:
+        def on_end(code: int | None) -> None:
+            relay.drain(_DRAIN_S)
+            self._inbox.put(_Ended(code))
+
+        try:
+            return Program(argv, environment, cwd=cwd, on_text=self._on_text, on_end=on_end)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TrialFailed(
+                f"{self._name} could not be started: {reason}", trial=self._session.assignment.trial
+            ) from error
+
+    # On threads of the program's
+
+    def _on_text(self, stream: str, text: str) -> None:
+        out = sys.stdout if stream == "stdout" else sys.stderr
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            out.write(text)
+            out.flush()
+        lines = self._lines[stream].feed(text) if text else self._lines[stream].rest()
+        self._tails[stream].extend(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+        for line in lines:
+            if "=" in line or not self._is_default:
+                self._room.acquire()  # a program that prints faster than its results are taken has to wait
+                if self._is_over:
+                    return
+                self._inbox.put(_Printed(line))
+
+    # On the trial's thread
+
+    def _attend(self) -> int | None:
+        while True:
+            try:
+                item = self._inbox.get(timeout=self._left_s())
+            except queue.Empty:
+                self._press()
+                continue
+            if isinstance(item, _Ended):
+                return item.code
+            if isinstance(item, _Printed):
+                self._room.release()
+                self._on_printed(item.line)
+            else:
+                self._on_request(item)
+
+    def _left_s(self) -> float | None:
+        return None if self._deadline_s is None else max(0.0, self._deadline_s - self._clock.monotonic())
+
+    def _press(self) -> None:
+        """The time to leave is over."""
+        if self._is_terminated:
+            self._program.kill()
+            self._deadline_s = None
+        else:
+            self._program.terminate()
+            self._is_terminated = True
+            self._deadline_s = self._clock.monotonic() + self._grace_s
+
+    def _on_printed(self, line: str) -> None:
+        if self._reports_itself or self._verdict is not None:
+            return
+        metrics = self._printed.take(line)
+        if metrics is None:
+            return
+        self.last_metrics = metrics
+        decision = self._session.report(dict(metrics))
+        if not isinstance(decision, Continue):
+            self._verdict = decision
+            self._press()
+
+    def _on_request(self, request: Request) -> None:
+        peer, kind, fields = request
+        if kind == "hello":
+            peer.answer(self._welcome())
+        elif kind == "begin":
+            self._reports_itself = True
+            peer.job, peer.begun = str(fields.get("job", "")), True
+            self._job(peer.job).is_over = False
+            peer.answer(self._session.iteration)
+        elif kind == "reported":
+            self._on_reported(peer, fields)
+        elif kind == "saved":
+            self._on_saved(fields)
+        elif kind == "receive":
+            answer = self._session.channel.receive()
+            self._verdict, self._owes_save = answer.decision, False
+            peer.answer(answer)
+        elif kind == "follow":
+            job = self._job(str(fields.get("job", "")))
+            job.waiting.append((peer, int(fields.get("n", 1))))
+            self._serve_followers(job)
+        elif kind == "gone" and peer.begun:
+            job = self._job(peer.job)
+            job.is_over = True
+            self._serve_followers(job)
+
+    def _welcome(self) -> Welcome:
+        assignment = self._session.assignment
+        values = {name: getattr(assignment, name) for name in Assignment.__slots__}
+        values |= {"trainable": None, "trainable_key": "", "config": {}, "checkpoint": self._session.checkpoint}
+        elapsed_s = 0.0 if self.last_metrics is not None else self._clock.monotonic() - self._start_s
+        return Welcome(Assignment(**values), packed(assignment.config), elapsed_s)
+
+    def _on_reported(self, peer: Peer, fields: Mapping[str, Any]) -> None:
+        if self._verdict is not None:
+            peer.answer(Answer(self._verdict))
+            return
+        session = self._session
+        try:
+            event = decoded_report(fields, session.assignment)
+            answer: Answer = session.channel.ask(event)
+        except Exception as error:
+            self._refusal = error
+            peer.answer(error)
+            return
+        self.last_metrics = event.metrics if isinstance(event.metrics, Mapping) else {"value": event.metrics}
+        session.iteration = event.iteration
+        session.last_step = event.iteration if event.step is None else event.step
+        session.decision = answer.decision
+        if not isinstance(answer.decision, Continue):
+            self._verdict, self._owes_save = answer.decision, answer.save
+            self._deadline_s = self._clock.monotonic() + self._grace_s
+        peer.answer(answer)
+        job = self._job(peer.job)
+        job.decisions.append(answer.decision)
+        self._serve_followers(job)
+
+    def _on_saved(self, fields: Mapping[str, Any]) -> None:
+        event = decoded_saved(fields, self._session.assignment)
+        self._session.channel.send(event)
+        if event.content is not None and not isinstance(self._verdict, Exploit):
+            self._owes_save = False
+        if self._deadline_s is not None:
+            self._deadline_s = self._clock.monotonic() + self._grace_s  # saving took its time
+
+    def _job(self, name: str) -> _Job:
+        return self._jobs.setdefault(name, _Job())
+
+    def _serve_followers(self, job: _Job) -> None:
+        """Answers the processes whose decision is known, and those for which none will come any more."""
+        still_waiting = []
+        for peer, n in job.waiting:
+            if n <= len(job.decisions):
+                peer.answer(job.decisions[n - 1])
+            elif self._verdict is not None:
+                peer.answer(self._verdict)
+            elif job.is_over:
+                peer.answer(CONTINUE)
+            else:
+                still_waiting.append((peer, n))
+        job.waiting = still_waiting
+
+    # The end
+
+    def _check_end(self, code: int | None, *, is_oom_likely: bool) -> None:
+        trial = self._session.assignment.trial
+        if self._verdict is not None and not self._owes_save:
+            return
+        if self._refusal is not None and code != 0:
+            raise self._refusal
+        if code == 0 and self._verdict is None:
+            if self.last_metrics is None and self._required and self._session.assignment.start_step == 0:
+                raise TrialFailed(self._without_metrics(), trial=trial, output=self._tail(10))
+            return
+        what, is_memory = describe(code, self._tails["stderr"].copy(), is_oom_likely=is_oom_likely)
+        when = "" if self._verdict is None else " before the checkpoint was saved that it was asked for"
+        tail = self._tail(10)
+        text = f"{self._name} {what}{when}"
+        error = OutOfMemory if is_memory else TrialFailed
+        raise error(
+            f"{text}; its last lines:\n{tail}" if tail else f"{text}; it printed nothing",
+            trial=trial,
+            traceback_text=f"{text}\n\n{self._tail(_TAIL)}",
+            output=tail,
+        )
+
+    def _without_metrics(self) -> str:
+        wanted, first = ", ".join(self._required), next(iter(self._required))
+        seen = ", ".join(sorted(self._printed.seen))
+        found = f"the metrics that it printed are: {seen}" if seen else "no line that it printed looked like a metric"
+        return (
+            f"{self._name} ended without a result: {wanted} was never reported. Call tuneflow.report({first}=...) in "
+            f"it, or have it print lines such as {first}=0.25 (for another form pass metrics=, a regular expression); "
+            f"{found}"
+        )
+
+    def _tail(self, n_lines: int) -> str:
+        """The last lines of its stderr, of its stdout where that is empty."""
+        tail = self._tails["stderr"].copy() or self._tails["stdout"].copy()
+        return "\n".join(list(tail)[-n_lines:])
