@@ -130,8 +130,8 @@ class ProgramSession(Session):
         if rank() != 0:
             return self._follow(step)
         if not self._has_begun:
-            self._has_begun = True
             self.iteration = self._line.question({"kind": "begin", "job": _job()})
+            self._has_begun = True
         return super()._report(plain(metrics), checkpoint, step)
 
     def _follow(self, step: int | None) -> Decision:

@@ -16,6 +16,7 @@ DEFAULT_PATTERN = (
 """``loss=0.3``, ``val/acc = 1e-3``, ``loss=nan``; not ``--lr=0.1``, which is an argument."""
 
 _LONGEST_LINE = 1 << 20
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def checked_pattern(pattern: str) -> str:
@@ -99,7 +100,7 @@ class PrintedMetrics:
         Values may be NaN or infinite. What is no number is passed over.
         """
         found = {}
-        for match in self._pattern.finditer(line):
+        for match in self._pattern.finditer(_COLOURS.sub("", line)):
             pairs = {match["name"]: match["value"]} if self._is_pair else match.groupdict()
             for name, text in pairs.items():
                 try:

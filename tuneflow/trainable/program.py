@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import codecs
 import contextlib
+import fcntl
 import json
 import os
+import selectors
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +21,7 @@ __all__ = ["Program"]
 
 _KEEPER = str(Path(__file__).with_name("keeper.py"))
 _KEEPER_ENDS_S = 15.0
-_OUTPUT_ENDS_S = 2.0
+_OUTPUT_ENDS_S = 1.0
 
 
 class Program:
@@ -87,13 +91,15 @@ class Program:
             self._status.close()
             raise OSError(*answer["failed"])
         self.pid = int(answer["pid"])
-        readers = [
-            threading.Thread(target=_read, args=(stream, name, on_text), daemon=True, name=f"tuneflow-{name}")
-            for name, stream in (("stdout", self._keeper.stdout), ("stderr", self._keeper.stderr))
-        ]
-        waiter = threading.Thread(target=self._wait, args=(readers, on_end), daemon=True, name="tuneflow-program")
-        for thread in (*readers, waiter):
+        outputs = (("stdout", self._keeper.stdout), ("stderr", self._keeper.stderr))
+        self._readers = [_Reader(stream, name, on_text) for name, stream in outputs if stream is not None]
+        waiter = threading.Thread(target=self._wait, args=(on_end,), daemon=True, name="tuneflow-program")
+        for thread in (*self._readers, waiter):
             thread.start()
+
+    def has_caught_up(self) -> bool:
+        """Whether all that it has written so far was handed over."""
+        return all(reader.has_caught_up() for reader in self._readers)
 
     def terminate(self) -> None:
         """Sends SIGTERM to its process group."""
@@ -121,32 +127,56 @@ class Program:
                 while command:
                     command = command[os.write(self._control, command) :]
 
-    def _wait(self, readers: Sequence[threading.Thread], on_end: Callable[[int | None], None]) -> None:
+    def _wait(self, on_end: Callable[[int | None], None]) -> None:
         code: int | None = None
         with self._status as lines:
             for line in lines:
                 code = json.loads(line).get("exit", code)
         is_clean = self._keeper.wait() == 0 and sys.platform == "linux"
-        for reader in readers:
+        for reader in self._readers:
             reader.join(None if is_clean else _OUTPUT_ENDS_S)  # something may be left that holds the streams open
         on_end(code)
 
 
-def _read(stream: IO[bytes], name: str, on_text: Callable[[str, str], None]) -> None:
+class _Reader(threading.Thread):
     """Hands over output as it comes. Bytes that are no UTF-8 are replaced."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    descriptor = stream.fileno()
-    with stream:
-        while piece := _some(descriptor):
-            on_text(name, decoder.decode(piece))
-    rest = decoder.decode(b"", final=True)
-    if rest:
-        on_text(name, rest)
-    on_text(name, "")
 
+    def __init__(self, stream: IO[bytes], name: str, on_text: Callable[[str, str], None]) -> None:
+        super().__init__(daemon=True, name=f"tuneflow-{name}")
+        self._stream, self._label, self._on_text = stream, name, on_text
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._busy = threading.Lock()
 
-def _some(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""
+    def run(self) -> None:
+        with self._stream, selectors.DefaultSelector() as selector:
+            selector.register(self._stream, selectors.EVENT_READ)
+            while selector.select():  # until there is something: only what is read and not handed over is held back
+                with self._busy:
+                    if not self._take():
+                        break
+        rest = self._decoder.decode(b"", final=True)
+        if rest:
+            self._on_text(self._label, rest)
+        self._on_text(self._label, "")
+
+    def _take(self) -> bool:
+        try:
+            piece = os.read(self._stream.fileno(), 65536)
+        except OSError:
+            return False
+        if piece:
+            self._on_text(self._label, self._decoder.decode(piece))
+        return bool(piece)
+
+    def has_caught_up(self) -> bool:
+        """Whether nothing waits to be read or handed over."""
+        if not self._busy.acquire(blocking=False):
+            return False
+        try:
+            waiting = array.array("i", [0])
+            fcntl.ioctl(self._stream.fileno(), termios.FIONREAD, waiting)
+        except (OSError, ValueError):
+            return True  # it is closed
+        finally:
+            self._busy.release()
+        return waiting[0] == 0

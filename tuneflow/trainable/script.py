@@ -18,7 +18,7 @@ from tuneflow.pruners.base import Continue
 from tuneflow.trainable import session as sessions
 from tuneflow.trainable.command import fields, filled, is_program_text, missing_in
 from tuneflow.trainable.messages import TrialInfo
-from tuneflow.trainable.printed import DEFAULT_PATTERN, checked_pattern
+from tuneflow.trainable.printed import checked_pattern
 from tuneflow.trainable.script_run import ScriptRun
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def script(
     args: str | Sequence[Any] | None = None,
     *,
     env: Mapping[str, str] | None = None,
-    metrics: str | None = None,
+    metrics: str | bool = True,
     cwd: str | os.PathLike[str] | None = None,
     grace_s: float = 10.0,
     name: str | None = None,
@@ -61,9 +61,9 @@ def script(
         args: arguments, split as a shell would split them before values are filled in; or a list, for full control.
         env: environment variables, on top of this process's own: ``{"LR": "{lr}"}``.
         metrics: a regular expression that finds metrics in a line of output, with groups ``name`` and ``value``, or
-            one group named after each metric: ``r"loss: (?P<loss>\S+)"``. Default ``name=value``. Both stdout and
-            stderr are read. A result is complete with the line that brings the study's metric. Printed metrics count
-            until the program calls ``tuneflow.report``.
+            one group named after each metric: ``r"loss: (?P<loss>\S+)"``. Both stdout and stderr are read; a result is
+            complete with the line that brings the study's metric. True reads ``name=value`` of a program that does not
+            use tuneflow before it prints a result; False reads nothing.
         cwd: the program's working directory; the driver's without one. May hold placeholders.
         grace_s: seconds that the program has to leave when its trial stops, pauses or takes over another one's state;
             then it gets SIGTERM, and SIGKILL as many seconds later. One that only prints gets SIGTERM at once.
@@ -92,7 +92,7 @@ def script(
     return Script(
         line=line,
         environment=environment,
-        metrics=DEFAULT_PATTERN if metrics is None else checked_pattern(metrics),
+        metrics=metrics if isinstance(metrics, bool) else checked_pattern(metrics),
         cwd=directory,
         grace_s=float(grace_s),
         name=name or _label(program),
@@ -106,7 +106,7 @@ class Script:
     Attributes:
         line: the program and its arguments, with placeholders.
         environment: names and values, the values with placeholders.
-        metrics: the pattern of printed metrics.
+        metrics: the pattern of printed metrics; True for the usual one, False for none.
         cwd: working directory, with placeholders.
         grace_s: seconds to leave.
         name: for folders and messages.
@@ -116,7 +116,7 @@ class Script:
 
     line: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
-    metrics: str = DEFAULT_PATTERN
+    metrics: str | bool = True
     cwd: str | None = None
     grace_s: float = 10.0
     name: str = "script"
@@ -160,7 +160,7 @@ class Script:
         line[0] = _found(line[0])
         own = {name: filled(text, values, extra) for name, text in self.environment}
         cwd = None if self.cwd is None else filled(self.cwd, values, extra)
-        run = ScriptRun(session, name=self.name, pattern=self.metrics, required=self.required, grace_s=self.grace_s)
+        run = ScriptRun(session, name=self.name, metrics=self.metrics, required=self.required, grace_s=self.grace_s)
         verdict = run.run(line, {**_inherited(), **own}, cwd)
         if verdict is not None and not isinstance(verdict, Continue):
             raise session.interrupt(verdict)
@@ -196,14 +196,20 @@ def _program(program: Any, cwd: str | None) -> tuple[str, ...]:
             f"program={program!r} must be a file, the name of a program, or a list: the program and its arguments"
         )
     name = str(os.fspath(program))
+    path = Path(name).expanduser().absolute()
     if name.endswith(".py"):
-        path = Path(name).expanduser().absolute()
         if not path.is_file():
-            raise InvalidArgument(f"program={name!r}: there is no file {path}")
+            raise InvalidArgument(f"program={name!r}: there is no file {path}{_hint(name)}")
         return "python", _literal(str(path))
+    if os.sep in name or not isinstance(program, str):
+        _check_found(str(path), None)
+        return (_literal(str(path)),)
     _check_found(name, None)
-    path = Path(name).expanduser()
-    return (_literal(str(path.absolute()) if os.sep in name else name),)
+    return (_literal(name),)
+
+
+def _hint(name: str) -> str:
+    return "; a line with arguments is given as a list, or in args=" if " " in name else ""
 
 
 def _literal(text: str) -> str:
@@ -213,10 +219,9 @@ def _literal(text: str) -> str:
 def _check_found(name: str, cwd: str | None) -> None:
     if os.sep in name:
         if cwd is None and not os.access(Path(name).expanduser(), os.X_OK):
-            raise InvalidArgument(f"program={name!r} is no file that can be executed; its folder is {Path.cwd()}")
-        return
-    if not os.path.isabs(_found(name)):  # noqa: PTH117
-        hint = " (a line with arguments is given as a list, or in args=)" if " " in name else ""
+            raise InvalidArgument(f"program={name!r} is no file that can be executed; the folder here is {Path.cwd()}")
+    elif os.sep not in _found(name):
+        hint = f"; for the file in this folder write './{name}'" if Path(name).is_file() else _hint(name)
         raise InvalidArgument(f"program={name!r} was not found, neither beside {sys.executable} nor in PATH{hint}")
 
 
@@ -267,8 +272,8 @@ def _check_program_text(text: str, definition: Mapping[str, Any]) -> None:
     for name in re.findall(r"(?<!\$)\{([\w/.]+)\}", text):
         if name in definition or "/" in name:
             raise InvalidArgument(
-                f"{{{name}}} stands in the text of a shell, {text!r}, which would read the value as a part of its "
-                f'program; pass it as an argument after the text ("$1") or with env='
+                f"{{{name}}} stands in a program's text, {text!r}, of which the value would become a part; pass it as "
+                f'an argument after the text ("$1" to a shell) or with env='
             )
 
 

@@ -6,7 +6,8 @@ alone speaks to the driver. The rules:
 * what the driver decides is final: whoever reports after that gets the same decision, and the driver hears no more;
 * a program that reports by itself has ``grace_s`` to leave, then SIGTERM, then SIGKILL; one that only prints is sent
   SIGTERM at once;
-* printed metrics count until the program calls ``tuneflow.report``.
+* whether what it prints counts is settled by what comes first: a printed result, or a use of tuneflow. A pattern of the
+  user's own settles it for what is printed, ``metrics=False`` against it. It is never both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tuneflow.clock import SystemClock
-from tuneflow.errors import OutOfMemory, TrialFailed
+from tuneflow.errors import OutOfMemory, TrialFailed, UsageError
 from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
 from tuneflow.trainable.messages import Answer, Assignment
 from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics
@@ -60,7 +61,8 @@ class ScriptRun:
     Args:
         session: the trial's.
         name: what the program is called in messages.
-        pattern: what to look for in its output.
+        metrics: what to look for in its output: a pattern; True for ``name=value`` as long as it does not use
+            tuneflow; False for nothing.
         required: metrics that a result has to hold.
         grace_s: how long it has to leave.
 
@@ -68,19 +70,22 @@ class ScriptRun:
         last_metrics: its last result; None before the first.
     """
 
-    def __init__(self, session: Session, *, name: str, pattern: str, required: Collection[str], grace_s: float) -> None:
+    def __init__(
+        self, session: Session, *, name: str, metrics: str | bool, required: Collection[str], grace_s: float
+    ) -> None:
         self._session, self._name, self._required, self._grace_s = session, name, required, grace_s
         self.last_metrics: Mapping[str, Any] | None = None
         self._clock = SystemClock()
         self._inbox: queue.SimpleQueue[_Printed | _Ended | Request] = queue.SimpleQueue()
         self._room = threading.Semaphore(_MOST_WAITING)
         self._is_over = False
-        self._printed = PrintedMetrics(pattern, required)
-        self._is_default = pattern == DEFAULT_PATTERN
+        self._printed = PrintedMetrics(metrics if isinstance(metrics, str) else DEFAULT_PATTERN, required)
+        self._prints = None if metrics is True else metrics is not False
         self._lines = {"stdout": Lines(), "stderr": Lines()}
         self._tails: dict[str, deque[str]] = {"stdout": deque(maxlen=_TAIL), "stderr": deque(maxlen=_TAIL)}
+        self._held: deque[_Ended | Request] = deque()
         self._jobs: dict[str, _Job] = {}
-        self._reports_itself = False
+        self._n_reporting = 0
         self._verdict: Decision | None = None
         self._owes_save = False
         self._refusal: Exception | None = None
@@ -139,7 +144,7 @@ class ScriptRun:
         lines = self._lines[stream].feed(text) if text else self._lines[stream].rest()
         self._tails[stream].extend(line.rstrip("\r").rpartition("\r")[2] for line in lines)
         for line in lines:
-            if "=" in line or not self._is_default:
+            if self._prints or (self._prints is None and "=" in line):
                 self._room.acquire()  # a program that prints faster than its results are taken has to wait
                 if self._is_over:
                     return
@@ -150,17 +155,30 @@ class ScriptRun:
     def _attend(self) -> int | None:
         while True:
             try:
-                item = self._inbox.get(timeout=self._left_s())
+                item = self._held.popleft() if self._held else self._inbox.get(timeout=self._left_s())
             except queue.Empty:
                 self._press()
                 continue
             if isinstance(item, _Ended):
                 return item.code
             if isinstance(item, _Printed):
-                self._room.release()
-                self._on_printed(item.line)
+                self._on_printed(item)
             else:
                 self._on_request(item)
+
+    def _settle(self) -> None:
+        """The program uses tuneflow: whether what it prints counts depends on what it has printed before."""
+        while self._prints is None:
+            is_all = self._program.has_caught_up()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    item = self._inbox.get(timeout=0 if is_all else 0.002)
+                    if isinstance(item, _Printed):
+                        self._on_printed(item)
+                    else:
+                        self._held.append(item)
+            if is_all and self._prints is None:
+                self._prints = False
 
     def _left_s(self) -> float | None:
         return None if self._deadline_s is None else max(0.0, self._deadline_s - self._clock.monotonic())
@@ -175,12 +193,12 @@ class ScriptRun:
             self._is_terminated = True
             self._deadline_s = self._clock.monotonic() + self._grace_s
 
-    def _on_printed(self, line: str) -> None:
-        if self._reports_itself or self._verdict is not None:
-            return
-        metrics = self._printed.take(line)
+    def _on_printed(self, item: _Printed) -> None:
+        self._room.release()
+        metrics = None if self._prints is False or self._verdict is not None else self._printed.take(item.line)
         if metrics is None:
             return
+        self._prints = True
         self.last_metrics = metrics
         decision = self._session.report(dict(metrics))
         if not isinstance(decision, Continue):
@@ -190,12 +208,10 @@ class ScriptRun:
     def _on_request(self, request: Request) -> None:
         peer, kind, fields = request
         if kind == "hello":
+            self._settle()
             peer.answer(self._welcome())
         elif kind == "begin":
-            self._reports_itself = True
-            peer.job, peer.begun = str(fields.get("job", "")), True
-            self._job(peer.job).is_over = False
-            peer.answer(self._session.iteration)
+            self._on_begin(peer, str(fields.get("job", "")))
         elif kind == "reported":
             self._on_reported(peer, fields)
         elif kind == "saved":
@@ -209,9 +225,38 @@ class ScriptRun:
             job.waiting.append((peer, int(fields.get("n", 1))))
             self._serve_followers(job)
         elif kind == "gone" and peer.begun:
+            self._n_reporting -= 1
             job = self._job(peer.job)
             job.is_over = True
             self._serve_followers(job)
+
+    def _on_begin(self, peer: Peer, job: str) -> None:
+        """A process is about to report for the first time."""
+        if self._prints:
+            what = "metrics= was given to tune.script" if self.last_metrics is None else f"it printed {self._shown()}"
+            self._refuse(
+                peer,
+                f"{self._name} calls tuneflow.report, but what it prints already counts as its results: {what}. Leave "
+                f"out metrics=, or pass metrics=False where it prints such lines before it reports",
+            )
+        elif self._n_reporting:
+            self._refuse(
+                peer,
+                f"two processes of {self._name} report at the same time; one reports, the others of a distributed job "
+                f"have a RANK other than 0",
+            )
+        else:
+            self._n_reporting += 1
+            peer.job, peer.begun = job, True
+            self._job(job).is_over = False
+            peer.answer(self._session.iteration)
+
+    def _refuse(self, peer: Peer, message: str) -> None:
+        self._refusal = UsageError(message)
+        peer.answer(self._refusal)
+
+    def _shown(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in (self.last_metrics or {}).items())
 
     def _welcome(self) -> Welcome:
         assignment = self._session.assignment
@@ -296,7 +341,12 @@ class ScriptRun:
     def _without_metrics(self) -> str:
         wanted, first = ", ".join(self._required), next(iter(self._required))
         seen = ", ".join(sorted(self._printed.seen))
-        found = f"the metrics that it printed are: {seen}" if seen else "no line that it printed looked like a metric"
+        if self._prints is False:
+            found = "what it prints is not read, since it uses tuneflow or metrics=False was given"
+        elif seen:
+            found = f"the metrics that it printed are: {seen}"
+        else:
+            found = "no line that it printed looked like a metric"
         return (
             f"{self._name} ended without a result: {wanted} was never reported. Call tuneflow.report({first}=...) in "
             f"it, or have it print lines such as {first}=0.25 (for another form pass metrics=, a regular expression); "
