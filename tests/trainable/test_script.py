@@ -1,4 +1,4 @@
-"""Programs as trials: what they get, what they say, how they leave."""
+"""Programs as trials: what they get, what they say, what goes wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 
 import tuneflow as tune
 from tuneflow.errors import (
-    CheckpointMissing,
     InvalidArgument,
     InvalidArgumentType,
     MetricMissing,
@@ -26,7 +25,6 @@ from tuneflow.errors import (
     TuneflowWarning,
     UsageError,
 )
-from tuneflow.pruners import ASHA, PBT
 
 SPACE = {"x": tune.uniform(0, 1)}
 Write = Callable[[str, str], Path]
@@ -186,120 +184,6 @@ def test_what_it_prints_and_what_it_reports_never_mix(write: Write) -> None:
         error = failure(tune.script("both.py", "prints reports", **options), {"x": 0.5}, name=f"e{len(options)}")
         assert "calls tuneflow.report, but what it prints already counts as its results: it printed loss=" in str(error)
     assert "what it prints is not read" in str(failure(tune.script("both.py", "- -"), {"x": 1}, name="f"))
-
-
-# How a program leaves
-
-CLIMB = """\
-import os, sys, time
-from pathlib import Path
-import tuneflow
-
-trial = tuneflow.get_trial()
-folder, n = tuneflow.get_checkpoint(), 0
-if folder is not None:
-    n = int((folder.path / "n").read_text())
-with open("log", "a") as log:
-    log.write(f"{trial.number} from {n} step {trial.start_step} x {sys.argv[1]}\\n")
-try:
-    while n < 9:
-        n += 1
-        tuneflow.report({"loss": float(sys.argv[1]) / n, "n": n}, checkpoint=lambda to: (to / "n").write_text(str(n)))
-except Exception:
-    print("not for you")
-finally:
-    with open("log", "a") as log:
-        log.write(f"{trial.number} left at {n}\\n")
-"""
-
-
-def test_a_stopped_program_unwinds(write: Write) -> None:
-    write("climb.py", CLIMB)
-    analysis = run(
-        tune.script("climb.py", "{x}"), {"x": tune.grid_search([1, 2])}, scheduler=ASHA(9, reduction_factor=3)
-    )
-    assert [len(trial.results) for trial in analysis.trials] == [9, 1]
-    assert Path("log").read_text().splitlines()[-2:] == ["1 from 0 step 0 x 2", "1 left at 1"]
-    assert [trial.status for trial in analysis.trials] == ["TERMINATED", "TERMINATED"]
-
-
-def test_a_paused_program_goes_on_from_its_checkpoint(write: Write) -> None:
-    write("climb.py", CLIMB)
-    scheduler = ASHA(9, reduction_factor=3, promote=True)
-    analysis = run(tune.script("climb.py", "{x}"), {"x": tune.grid_search([1, 2, 3])}, scheduler=scheduler)
-    best = analysis.trials[0]
-    assert [result["n"] for result in best.results] == list(range(1, len(best.results) + 1))
-    assert [result["training_iteration"] for result in best.results] == [result["n"] for result in best.results]
-    assert "0 from 1 step 1 x 1" in Path("log").read_text()
-    assert [len(trial.results) for trial in analysis.trials[1:]] == [1, 1]
-
-
-def test_an_exploit_restarts_the_program_with_the_donors_state(write: Write) -> None:
-    write("climb.py", CLIMB)
-    pbt = PBT({"x": [1.0, 2.0]}, population_size=2, perturbation_interval=3, quantile_fraction=0.5, synchronous=True)
-    analysis = run(
-        tune.script("climb.py", "{x}"), {"x": tune.choice([1.0, 2.0])}, scheduler=pbt, num_samples=2,
-        points_to_evaluate=[{"x": 1.0}, {"x": 2.0}],
-    )  # fmt: skip
-    log = Path("log").read_text()
-    assert "1 from 3 step 3 x" in log, "trial 1 goes on from the state of trial 0"
-    for trial in analysis.trials:
-        assert [result["n"] for result in trial.results] == list(range(1, 10))
-
-
-def test_a_program_that_prints_cannot_be_copied(write: Write) -> None:
-    write("plain.py", "for i in range(99):\n    print('loss=1')")
-    pbt = PBT({"x": [1.0, 2.0]}, population_size=2, perturbation_interval=3)
-    with pytest.raises(CheckpointMissing, match="reported without a checkpoint, but PBT"):
-        run(tune.script("plain.py"), num_samples=2, scheduler=pbt)
-
-
-def test_a_program_that_prints_starts_over_after_a_pause(write: Write) -> None:
-    write("plain.py", "import sys\nfor i in range(9):\n    print('loss=' + sys.argv[1])")
-    with pytest.warns(TuneflowWarning, match="starts over"):
-        analysis = run(
-            tune.script("plain.py", "{x}"), {"x": tune.grid_search([1, 2, 3])},
-            scheduler=ASHA(9, reduction_factor=3, promote=True),
-        )  # fmt: skip
-    assert [result["training_iteration"] for result in analysis.trials[0].results] == list(range(1, 10))
-
-
-STUBBORN = """\
-import os, signal, sys, time
-def on_term(*_):
-    with open("log", "a") as log:
-        log.write("asked to end\\n")
-    if sys.argv[1] == "polite":
-        sys.exit(0)
-signal.signal(signal.SIGTERM, on_term)
-for i in range(1000):
-    print("loss=1")
-    time.sleep(0.02)
-"""
-
-
-@pytest.mark.parametrize("manner", ["polite", "stubborn"])
-def test_a_program_that_prints_is_told_by_signals(write: Write, manner: str) -> None:
-    write("stubborn.py", STUBBORN)
-    analysis = run(tune.script("stubborn.py", manner, grace_s=0.3), stop={"training_iteration": 2})
-    assert len(analysis.trials[0].results) == 2
-    assert Path("log").read_text() == "asked to end\n"
-
-
-def test_a_program_that_does_not_leave_is_ended(write: Write) -> None:
-    text = """\
-        import signal, time, tuneflow
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        while True:
-            try:
-                tuneflow.report(loss=1)
-            except BaseException:
-                time.sleep(0.05)
-        """
-    write("deaf.py", text)
-    analysis = run(tune.script("deaf.py", grace_s=0.3), stop={"training_iteration": 2})
-    assert len(analysis.trials[0].results) == 2, "what it says afterwards is not heard"
-    assert analysis.trials[0].status == "TERMINATED"
 
 
 # What goes wrong

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any
 
 from tuneflow.errors import InvalidArgument
-from tuneflow.plain import plain
+from tuneflow.plain import MASK, is_secret, plain
 
 __all__ = ["fields", "filled", "is_program_text", "missing_in"]
 
@@ -74,7 +74,7 @@ def filled(template: str, config: Mapping[str, Any], extra: Mapping[str, Any]) -
         parts.append(_written(value, form, conversion, name, template))
     whole = "".join(parts)
     if "\0" in whole:
-        raise InvalidArgument(f"{template!r} became {whole!r}; an argument cannot hold a NUL character")
+        raise InvalidArgument(f"a value in {template!r} holds a NUL character, which no argument can hold")
     return whole
 
 
@@ -86,7 +86,8 @@ def _written(value: Any, form: str, conversion: str | None, name: str, template:
     try:
         return format(Formatter().convert_field(value, conversion) if conversion else value, form)
     except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{name}={value!r} cannot be written as {template!r} asks: {error}") from None
+        shown = MASK if is_secret(name.rpartition("/")[2]) else repr(value)
+        raise InvalidArgument(f"{name}={shown} cannot be written as {template!r} asks: {error}") from None
 
 
 def _value_at(config: Mapping[str, Any], name: str) -> Any:
