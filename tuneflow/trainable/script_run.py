@@ -36,6 +36,7 @@ __all__ = ["ScriptRun"]
 _TAIL = 100
 _MOST_WAITING = 1000
 _DRAIN_S = 2.0
+_SETTLE_S = 2.0
 
 
 class _Printed(NamedTuple):
@@ -168,8 +169,9 @@ class ScriptRun:
 
     def _settle(self) -> None:
         """The program uses tuneflow: whether what it prints counts depends on what it has printed before."""
+        end_s = self._clock.monotonic() + _SETTLE_S
         while self._prints is None:
-            is_all = self._program.has_caught_up()
+            is_all = self._program.has_caught_up() or self._clock.monotonic() > end_s
             with contextlib.suppress(queue.Empty):
                 while True:
                     item = self._inbox.get(timeout=0 if is_all else 0.002)
@@ -229,6 +231,8 @@ class ScriptRun:
             job = self._job(peer.job)
             job.is_over = True
             self._serve_followers(job)
+            if self._verdict is not None:
+                self._start_grace()  # it ended without saving
 
     def _on_begin(self, peer: Peer, job: str) -> None:
         """A process is about to report for the first time."""
@@ -248,7 +252,8 @@ class ScriptRun:
         else:
             self._n_reporting += 1
             peer.job, peer.begun = job, True
-            self._job(job).is_over = False
+            if self._job(job).is_over:
+                self._jobs[job] = _Job()  # one after another: each counts for itself
             peer.answer(self._session.iteration)
 
     def _refuse(self, peer: Peer, message: str) -> None:
@@ -277,13 +282,15 @@ class ScriptRun:
             self._refusal = error
             peer.answer(error)
             return
+        self._refusal = None
         self.last_metrics = event.metrics if isinstance(event.metrics, Mapping) else {"value": event.metrics}
         session.iteration = event.iteration
         session.last_step = event.iteration if event.step is None else event.step
         session.decision = answer.decision
         if not isinstance(answer.decision, Continue):
             self._verdict, self._owes_save = answer.decision, answer.save
-            self._deadline_s = self._clock.monotonic() + self._grace_s
+            if not answer.save:  # else once it is saved: that may take long
+                self._start_grace()
         peer.answer(answer)
         job = self._job(peer.job)
         job.decisions.append(answer.decision)
@@ -294,8 +301,12 @@ class ScriptRun:
         self._session.channel.send(event)
         if event.content is not None and not isinstance(self._verdict, Exploit):
             self._owes_save = False
-        if self._deadline_s is not None:
-            self._deadline_s = self._clock.monotonic() + self._grace_s  # saving took its time
+        if self._verdict is not None:
+            self._start_grace()
+
+    def _start_grace(self) -> None:
+        if self._deadline_s is None and not self._is_terminated:
+            self._deadline_s = self._clock.monotonic() + self._grace_s
 
     def _job(self, name: str) -> _Job:
         return self._jobs.setdefault(name, _Job())
