@@ -15,7 +15,7 @@ import tuneflow as tune
 from tuneflow.errors import InvalidArgument
 from tuneflow.space import Space
 from tuneflow.trainable.command import fields, filled, is_program_text, missing_in
-from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics, checked_pattern
+from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics, Tracebacks, checked_pattern
 
 CONFIG = {"lr": 0.1, "model": {"layers": 3, "act": "re lu"}, "a/b": 1, "sizes": [1, {"n": 2}], "on": True, "no": None}
 
@@ -136,6 +136,24 @@ def test_lines_do_not_depend_on_the_pieces(pieces: list[str]) -> None:
     got = [line for piece in pieces for line in lines.feed(piece)] + lines.rest()
     assert "\n".join(got) == whole.removesuffix("\n")
     assert len(got) == whole.count("\n") + (not whole.endswith("\n") and whole != "")
+
+
+def test_tracebacks_hold_no_metrics() -> None:
+    text = """\
+loss=1
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    loss=2
+
+    ~~~~~^
+ValueError: loss=3
+loss=4
+[rank0]: Traceback (most recent call last):
+[rank0]:     loss=5
+[rank0]: KeyError: loss=6
+loss=7"""
+    tracebacks = Tracebacks()
+    assert [line for line in text.splitlines() if not tracebacks.hide(line)] == ["loss=1", "loss=4", "loss=7"]
 
 
 def test_a_result_is_complete_with_the_metric() -> None:

@@ -196,7 +196,7 @@ def test_a_trial_that_copies_itself_hears_twice(write: Write) -> None:
     assert (saved.content.path / "a").read_text() == "a"
 
 
-def test_a_run_of_a_script_is_resumed(write: Write) -> None:
+def test_the_command_line_resumes_a_run_of_a_script(write: Write) -> None:
     write("climb.py", CLIMB)
     driver = """\
         import os, signal, sys, tuneflow as tune
@@ -212,7 +212,13 @@ def test_a_run_of_a_script_is_resumed(write: Write) -> None:
         """
     write("driver.py", driver)
     assert subprocess.run([sys.executable, "driver.py", "killed"], check=False).returncode == -9
-    assert subprocess.run([sys.executable, "driver.py", "resumed"], check=False).returncode == 0
+    resume = [sys.executable, "-m", "tuneflow.cli.main", "resume", "results/e"]
+    assert subprocess.run(resume, check=False).returncode == 0
     for trial in tune.ExperimentAnalysis("results/e").trials:
         assert [result["n"] for result in trial.results] == list(range(1, 10))
     assert "1 from 4 step 4" in Path("log").read_text()
+
+
+def test_a_secret_of_the_environment_is_written_nowhere(write: Write) -> None:
+    run(tune.script(["sh", "-c", "echo loss=1"], env={"MY_API_KEY": "hush"}), name="f")
+    assert not any(b"hush" in path.read_bytes() for path in Path("results").rglob("*") if path.is_file())

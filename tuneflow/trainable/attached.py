@@ -100,7 +100,7 @@ class ProgramSession(Session):
 
     def __init__(self, line: _Line, welcome: Welcome) -> None:
         super().__init__(welcome.assignment, line)
-        self._foreign = set()  # every thread of the program is the trial's
+        self._foreign.clear()  # every thread of the program is the trial's
         self._line = line
         self._config_problem: Exception | None = None
         try:

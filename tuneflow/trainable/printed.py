@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from tuneflow.errors import InvalidArgument
 
-__all__ = ["DEFAULT_PATTERN", "Lines", "PrintedMetrics", "checked_pattern"]
+__all__ = ["DEFAULT_PATTERN", "Lines", "PrintedMetrics", "Tracebacks", "checked_pattern"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
 DEFAULT_PATTERN = (
@@ -16,6 +16,8 @@ DEFAULT_PATTERN = (
 """``loss=0.3``, ``val/acc = 1e-3``, ``loss=nan``; not ``--lr=0.1``, which is an argument."""
 
 _LONGEST_LINE = 1 << 20
+_RANK = re.compile(r"^\[\w+\]: ?")
+"""What torch puts before the lines of a traceback."""
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -68,6 +70,30 @@ class Lines:
         """A last line that nothing ended."""
         begun, self._begun = self._begun, ""
         return [begun] if begun else []
+
+
+class Tracebacks:
+    """Knows the lines of Python's tracebacks, which quote code that may look like metrics.
+
+    Example:
+        >>> tracebacks = Tracebacks()
+        >>> lines = ["Traceback (most recent call last):", "    loss=1", "KeyError: 'loss'", "loss=2"]
+        >>> [line for line in lines if not tracebacks.hide(line)]
+        ['loss=2']
+    """
+
+    def __init__(self) -> None:
+        self._is_inside = False
+
+    def hide(self, line: str) -> bool:
+        """Whether a line belongs to one."""
+        text = _RANK.sub("", line)
+        if text.startswith("Traceback (most recent call last)"):
+            self._is_inside = True
+            return True
+        was_inside = self._is_inside
+        self._is_inside = was_inside and (not text.strip() or text[0].isspace())
+        return was_inside
 
 
 class PrintedMetrics:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,7 @@ class Script:
 
     Attributes:
         line: the program and its arguments, with placeholders.
-        environment: names and values, the values with placeholders.
+        environment: values by name, with placeholders.
         metrics: the pattern of printed metrics; True for the usual one, False for none.
         cwd: working directory, with placeholders.
         grace_s: seconds to leave.
@@ -115,7 +115,7 @@ class Script:
     """
 
     line: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     metrics: str | bool = True
     cwd: str | None = None
     grace_s: float = 10.0
@@ -158,7 +158,7 @@ class Script:
             for index, text in enumerate(self.line)
         ]
         line[0] = _found(line[0])
-        own = {name: filled(text, values, extra) for name, text in self.environment}
+        own = {name: filled(text, values, extra) for name, text in self.environment.items()}
         cwd = None if self.cwd is None else filled(self.cwd, values, extra)
         run = ScriptRun(session, name=self.name, metrics=self.metrics, required=self.required, grace_s=self.grace_s)
         verdict = run.run(line, {**_inherited(), **own}, cwd)
@@ -168,7 +168,7 @@ class Script:
 
     def _templates(self) -> list[str]:
         line = [text for index, text in enumerate(self.line) if not is_program_text(self.line, index)]
-        return [*line, *(text for _, text in self.environment), *([] if self.cwd is None else [self.cwd])]
+        return [*line, *self.environment.values(), *([] if self.cwd is None else [self.cwd])]
 
     def _extra(self, info: TrialInfo) -> dict[str, Any]:
         used = {name for text in self._templates() for name in fields(text)}
@@ -254,16 +254,16 @@ def _arguments(args: Any) -> tuple[str, ...]:
     return tuple(os.fspath(arg) if isinstance(arg, os.PathLike) else str(arg) for arg in args)
 
 
-def _environment(env: Any) -> tuple[tuple[str, str], ...]:
+def _environment(env: Any) -> dict[str, str]:
     if env is None:
-        return ()
+        return {}
     if not isinstance(env, Mapping) or not all(
         isinstance(name, str) and name and "=" not in name and isinstance(text, (str, int, float, os.PathLike))
         for name, text in env.items()
     ):
         raise InvalidArgumentType(f"env={env!r} must be a dict of strings: {{'LR': '{{lr}}'}}")
-    given = tuple((name, os.fspath(text) if isinstance(text, os.PathLike) else str(text)) for name, text in env.items())
-    for _, text in given:
+    given = {name: str(os.fspath(text) if isinstance(text, os.PathLike) else text) for name, text in env.items()}
+    for text in given.values():
         fields(text)
     return given
 

@@ -24,7 +24,7 @@ from tuneflow.clock import SystemClock
 from tuneflow.errors import OutOfMemory, TrialFailed, UsageError
 from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
 from tuneflow.trainable.messages import Answer, Assignment
-from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics
+from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics, Tracebacks
 from tuneflow.trainable.program import Program
 from tuneflow.trainable.program_end import describe, n_oom_kills
 from tuneflow.trainable.relay import Peer, Relay, Request
@@ -83,6 +83,7 @@ class ScriptRun:
         self._printed = PrintedMetrics(metrics if isinstance(metrics, str) else DEFAULT_PATTERN, required)
         self._prints = None if metrics is True else metrics is not False
         self._lines = {"stdout": Lines(), "stderr": Lines()}
+        self._tracebacks = {"stdout": Tracebacks(), "stderr": Tracebacks()}
         self._tails: dict[str, deque[str]] = {"stdout": deque(maxlen=_TAIL), "stderr": deque(maxlen=_TAIL)}
         self._held: deque[_Ended | Request] = deque()
         self._jobs: dict[str, _Job] = {}
@@ -145,6 +146,8 @@ class ScriptRun:
         lines = self._lines[stream].feed(text) if text else self._lines[stream].rest()
         self._tails[stream].extend(line.rstrip("\r").rpartition("\r")[2] for line in lines)
         for line in lines:
+            if self._tracebacks[stream].hide(line):
+                continue
             if self._prints or (self._prints is None and "=" in line):
                 self._room.acquire()  # a program that prints faster than its results are taken has to wait
                 if self._is_over:
