@@ -77,7 +77,7 @@ def script(
         >>> import tuneflow as tune
         >>> study = tune.create_study({"x": tune.uniform(0, 1)}, metric="loss", mode="min", seed=0)
         >>> square = tune.script(["python", "-c", "import sys; print(f'loss={float(sys.argv[1]) ** 2}')", "{x}"])
-        >>> study.optimize(square, n_trials=2)
+        >>> study.optimize(square, n_trials=2, executor="processes")
         >>> study.best_value == min(trial.params["x"] ** 2 for trial in study.trials)
         True
     """
