@@ -50,6 +50,7 @@ _WHERE = {
     "TrialPruned": "optuna",
     "open_storage": "tuneflow.storage",
     "run": "tuneflow.experiment",
+    "script": "tuneflow.trainable.script",
 }
 _OPTUNA_MODULES = ("distributions", "exceptions", "importance", "visualization")
 
@@ -60,6 +61,7 @@ registry.register("callbacks", "add", "tuneflow.callbacks.wiring:add_to")
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
 registry.register("saver", "keras", "tuneflow_integrations.keras:KerasSaver", library="keras", extra="keras")
 registry.register("saver", "torch", "tuneflow_integrations.torch_saver:TorchSaver", library="torch", extra="torch")
+registry.register("session", "program", "tuneflow.trainable.attached:attach")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
 for _name, _library, _extra in (
@@ -144,6 +146,7 @@ if TYPE_CHECKING:
     from tuneflow.trainable import report as report
     from tuneflow.trainable import with_parameters as with_parameters
     from tuneflow.trainable import with_resources as with_resources
+    from tuneflow.trainable.script import script as script
     from tuneflow.trial import Trial as Trial
     from tuneflow.tuners import BayesianOptimization as BayesianOptimization
     from tuneflow.tuners import GridSearch as GridSearch

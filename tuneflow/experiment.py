@@ -144,6 +144,9 @@ def run(
         settings = Settings(trainable, config, metric, mode, num_samples, search_alg, scheduler, seed)
     if isinstance(trainable, HyperModel):
         trainable = _of_hypermodel(trainable, settings)
+    bind = getattr(trainable, "tuneflow_bind", None)  # of a trainable that wants to know what it is for
+    if bind is not None:
+        trainable = bind(space=settings.space, metrics=() if settings.metric is None else (settings.metric,))
     points = either("points_to_evaluate", points_to_evaluate, "points_to_evaluate", search_alg) or ()
     max_concurrent = either("max_concurrent_trials", max_concurrent_trials, "max_concurrent", search_alg)
     request = request_from(_resources_of(trainable, resources_per_trial, config))

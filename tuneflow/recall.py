@@ -37,7 +37,7 @@ def remember(folder: Path, trainable: Any, given: Mapping[str, Any]) -> None:
         given: the other arguments by name.
     """
     target = folder / _FILE
-    if target.exists() or not _is_importable(trainable) or _holds_secret(given, 0):
+    if target.exists() or not _is_importable(trainable) or _holds_secret([trainable, given], 0):
         return
     import cloudpickle
 

@@ -183,6 +183,9 @@ class Study(AdoptingStudy):
             gc_after_trial: collect garbage after each trial, in the process that ran it, as in Optuna.
             show_progress_bar: show progress on a terminal.
         """
+        bind = getattr(objective, "tuneflow_bind", None)  # of a trainable that wants to know what it is for
+        if bind is not None:
+            objective = bind(space=self.space, metrics=self.objectives.metrics or (self.objectives.name,))
         registry.resolve("runner", "optimize")(
             self,
             objective,

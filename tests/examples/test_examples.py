@@ -110,6 +110,16 @@ def test_hypermodel_keras():
     assert float(re.search(r"accuracy of the best model: ([\d.]+)", out)[1]) > 0.3, "chance is 0.1"
 
 
+@pytest.mark.slow
+def test_tune_script():
+    out = run("tune_script.py")  # which runs script_train.py
+    trials = re.findall(r"^trial \d{5}: (\d) epochs, loss ([\d.]+)$", out, re.MULTILINE)
+    assert len(trials) == 4
+    epochs, losses = zip(*trials, strict=True)
+    assert set(epochs) == {"1", "3"}, "rungs at 1 and, the end, at 3"
+    assert float(min(losses, key=float)) < 0.69, "better than a guess"
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 90

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
@@ -44,8 +45,11 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
             unbound(self, config, **parameters)
 
         return type(trainable.__name__, (trainable,), {"setup": setup, "__module__": trainable.__module__})
-    if not callable(trainable):
-        raise InvalidArgumentType(f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable")
+    if not callable(trainable) or hasattr(trainable, "tuneflow_bind"):
+        raise InvalidArgumentType(
+            f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable; a program gets what it "
+            f"needs as arguments or from its environment"
+        )
     partial = functools.partial(trainable, **parameters)
     if hasattr(trainable, "__name__"):
         functools.update_wrapper(partial, trainable)
@@ -76,6 +80,8 @@ def with_resources(trainable: Any, resources: Mapping[str, float]) -> Any:
         )
     if not callable(trainable):
         raise InvalidArgumentType(f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable")
+    if hasattr(trainable, "tuneflow_bind"):
+        return replace(trainable, tuneflow_resources=wanted)
     partial = functools.partial(trainable)
     if hasattr(trainable, "__name__"):
         functools.update_wrapper(partial, trainable)

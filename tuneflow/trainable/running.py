@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from tuneflow.errors import InvalidArgumentType, UsageError
+from tuneflow.errors import InvalidArgumentType, OutOfMemory, TrialError, UsageError
 from tuneflow.pruners.base import Continue, Exploit
 from tuneflow.trainable import session as sessions
 from tuneflow.trainable.class_api import Trainable
@@ -118,7 +118,7 @@ def _drain(session: Session, yielded: Iterator[Any]) -> None:
         for value in yielded:
             decision = session.report(value)
             if not isinstance(decision, Continue):
-                raise TrialInterrupt(decision)
+                raise session.interrupt(decision)
     finally:
         yielded.close()  # type: ignore[attr-defined]
 
@@ -189,6 +189,9 @@ def _is_trial_pruned(error: BaseException) -> bool:
 def failure(session: Session, error: BaseException) -> Failed:
     """The closing event of a trial whose code raised."""
     assignment = session.assignment
+    if isinstance(error, TrialError):  # of a program: what it printed says more than our own frames
+        text = error.traceback_text or str(error)
+        return Failed(assignment.trial, assignment.attempt, error, str(error), text, isinstance(error, OutOfMemory))
     frames = traceback.extract_tb(error.__traceback__)
     skipped = sum(1 for frame in frames if frame.filename == __file__)
     kept = error.__traceback__

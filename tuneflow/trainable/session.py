@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from tuneflow import registry
 from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, is_folder_like, read_notes, stage
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
@@ -95,6 +96,10 @@ class Session:
     def is_open_to(self, thread: threading.Thread) -> bool:
         """Whether a thread belongs to this trial: one that an earlier trial left running does not."""
         return thread not in self._foreign
+
+    def interrupt(self, decision: Decision) -> TrialInterrupt:
+        """What unwinds the trial's code for a decision that ends its stay."""
+        return TrialInterrupt(decision)
 
     @property
     def info(self) -> TrialInfo:
@@ -196,25 +201,30 @@ def leave(session: Session) -> None:
 
 
 def current(call: str) -> Session:
-    """The session of the trial that runs in this process.
+    """The session of the trial that runs in this process, or whose program (``tune.script``) this process belongs to.
 
     Raises:
-        UsageError: none does.
+        UsageError: there is none.
     """
-    if not _current:
+    session = _current[-1] if _current else _attached()
+    if session is None:
         raise UsageError(
             f"{call} works inside a trial that tune.run or study.optimize runs; in a loop of your own call the "
             f"methods of the trial that study.ask() returned"
         )
-    session = _current[-1]
     if not session.is_open_to(threading.current_thread()):
         raise UsageError(f"{call}: the trial that started this thread has ended; join threads before the trial returns")
     return session
 
 
+def _attached() -> Session | None:
+    found: Session | None = registry.resolve("session", "program")()
+    return found
+
+
 def is_inside() -> bool:
-    """Whether a trial runs in this process."""
-    return bool(_current)
+    """Whether a trial runs in this process, or has started it as its program."""
+    return bool(_current) or _attached() is not None
 
 
 def report(metrics: Mapping[str, Any] | None = None, /, *, checkpoint: Any = None, **named: Any) -> None:
@@ -243,7 +253,7 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, checkpoint: Any = Non
         )
     decision = session.report({**(metrics or {}), **named}, checkpoint)
     if decision is not CONTINUE and not _goes_on(decision):
-        raise TrialInterrupt(decision)
+        raise session.interrupt(decision)
 
 
 def _goes_on(decision: Decision) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from tuneflow.errors import UsageError
 from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
 from tuneflow.trainable.messages import Suggested
-from tuneflow.trainable.session import Session, TrialInterrupt
+from tuneflow.trainable.session import Session
 
 __all__ = ["SessionStudy", "SessionTrial"]
 
@@ -145,7 +145,7 @@ class SessionTrial:
         decision = self._session.report(metrics, checkpoint, step=step)
         self.last_step = step
         if isinstance(decision, Exploit):
-            raise TrialInterrupt(decision)
+            raise self._session.interrupt(decision)
         return decision
 
     def should_prune(self) -> bool:
