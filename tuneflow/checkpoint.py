@@ -321,18 +321,28 @@ class Keeper:
         """Takes over the checkpoints that lie in a trial's folder, and clears away half-written ones."""
         if not folder.is_dir():
             return
-        found = []
         for path in folder.iterdir():
             if path.name.startswith((".attempt_", ".old_")):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name.startswith(_PREFIX) and path.name[len(_PREFIX) :].isdigit():
-                size = _size(path) if self._counts else 0
-                found.append(Kept(int(path.name[len(_PREFIX) :]), Checkpoint(path), None, "reported", size))
-        self._kept[trial] = sorted(found, key=lambda entry: entry.step)
+        found = self._stored(folder)
+        self._kept[trial] = found
         self._total_bytes += sum(entry.size_bytes for entry in found)
 
-    def copy_from(self, donor: int, trial: int, step: int, folder: Callable[[], Path]) -> Any:
+    def _stored(self, folder: Path) -> list[Kept]:
+        """The checkpoints that lie in a trial's folder, by step."""
+        found = []
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name.startswith(_PREFIX) and path.name[len(_PREFIX) :].isdigit():
+                size = _size(path) if self._counts else 0
+                found.append(Kept(int(path.name[len(_PREFIX) :]), Checkpoint(path), None, "reported", size))
+        return sorted(found, key=lambda entry: entry.step)
+
+    def copy_from(
+        self, donor: int, trial: int, step: int, folder: Callable[[], Path], donor_folder: Path | None = None
+    ) -> Any:
         """Makes the donor's latest checkpoint the trial's own at ``step``; returns it, None if the donor has none.
+
+        A donor of another driver is known by its folder, ``donor_folder``, where that can be reached from here.
 
         Folders are copied by hard links where the file system allows: the trial then holds all that it needs,
         whatever becomes of the donor's folder.
@@ -340,6 +350,8 @@ class Keeper:
         # Never one that was made by the clock for recovery: the copy must not depend on the machine's timing.
         kept = self._kept.get(donor, [])
         source = next((entry for entry in reversed(kept) if entry.reason != "recovery"), None)
+        if source is None and donor_folder is not None and donor not in self._kept:
+            source = next(iter(reversed(self._stored(donor_folder))), None)
         if source is None:
             return None
         if not isinstance(source.content, Checkpoint):
@@ -351,7 +363,13 @@ class Keeper:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             shutil.rmtree(target)
-        shutil.copytree(source.content.path, target, copy_function=_link)
+        try:
+            shutil.copytree(source.content.path, target, copy_function=_link)
+        except OSError:
+            if donor in self._kept:
+                raise
+            shutil.rmtree(target, ignore_errors=True)
+            return None  # its driver has put a newer one in its place meanwhile
         return self.commit(trial, step, Staged(target), folder, score=None, reason="needed").content
 
     def drop_after(self, trial: int, step: int) -> None:

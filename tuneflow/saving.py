@@ -126,7 +126,8 @@ class Saving:
 
     def copy(self, donor: int, trial: Trial, step: int) -> Any:
         """Makes the donor's latest checkpoint the trial's own at ``step`` and returns it."""
-        return self.keeper.copy_from(donor, trial.number, step, _folder(trial))
+        theirs = None if self._folders.is_temporary else self._folders.of(donor)
+        return self.keeper.copy_from(donor, trial.number, step, _folder(trial), theirs)
 
     def start_of(self, number: int) -> int:
         """The step from which a trial would go on: that of its latest checkpoint, 0 without one."""

@@ -2,7 +2,7 @@
 
 What is stored with a trial, as Optuna user attributes:
 
-* ``tuneflow:decision:STEP``: every decision but ``Continue``, so that a rebuild folds in what was decided
+* ``tuneflow:decision:STEP``: every decision but a plain ``Continue``, so that a rebuild folds in what was decided
   and needs no order between trials; an exploit that was decided at a resume takes the pause's place;
 * ``tuneflow:paused``: the step at which the trial was paused last. It stays after a resume (attributes
   cannot be taken back): a paused trial is one whose last report is at that step.
@@ -29,14 +29,14 @@ DECISION = "tuneflow:decision:"
 
 
 def encode(decision: Decision, changes: Mapping[str, Any] | None = None) -> Any:
-    """A decision as a JSON value; None for ``Continue``, which is not stored.
+    """A decision as a JSON value; None for a plain ``Continue``, which is not stored.
 
     Args:
         decision: the decision.
         changes: of an exploit, by flat name, what its configuration changes in the one that was sampled.
     """
     if isinstance(decision, Continue):
-        return None
+        return "save" if decision.save else None
     if isinstance(decision, Stop):
         return "complete" if decision.complete else "stop"
     if isinstance(decision, Exploit):
@@ -48,7 +48,12 @@ def decode(stored: Any, config: Mapping[str, Any] | None = None) -> Decision:
     """The decision behind what ``encode`` returned; ``config`` is an exploit's whole configuration."""
     if isinstance(stored, Mapping):
         return Exploit(int(stored["donor"]), dict(config or {}))
-    decisions: dict[Any, Decision] = {"stop": Stop(), "complete": Stop(complete=True), "pause": PAUSE}
+    decisions: dict[Any, Decision] = {
+        "stop": Stop(),
+        "complete": Stop(complete=True),
+        "pause": PAUSE,
+        "save": Continue(save=True),
+    }
     return decisions.get(stored, CONTINUE)
 
 

@@ -22,7 +22,7 @@ from tuneflow import drivers
 from tuneflow.clock import ManualClock
 from tuneflow.drivers import DRIVER, Drivers
 from tuneflow.errors import UsageError
-from tuneflow.pruners import ASHA, HyperBand
+from tuneflow.pruners import ASHA, PBT, HyperBand
 
 SPACE = {"x": tune.uniform(0, 1)}
 
@@ -129,6 +129,22 @@ def test_what_others_paused_is_not_handed_out(tmp_path: Path) -> None:
     assert second.ask(new=False) is None
     resumed = first.ask()
     assert (resumed.number, resumed.start_step) == (0, 1)
+
+
+def test_an_exploit_copies_from_a_trial_of_another_driver(tmp_path: Path) -> None:
+    def pbt() -> PBT:
+        return PBT({"x": tune.uniform(0, 1)}, perturbation_interval=1)
+
+    def save(folder: Path) -> None:
+        (folder / "weights").write_text("good")
+
+    first, second = (open_study(tmp_path / "s.log", pbt()) for _ in range(2))
+    good, bad = first.ask(), second.ask()
+    good.report(0.1, 1, checkpoint=save)
+    decision = bad.report(5.0, 1, checkpoint=save)
+    assert decision.donor == good.number
+    assert (decision.checkpoint.path / "weights").read_text() == "good"
+    assert bad.dir in decision.checkpoint.path.parents
 
 
 def test_brackets_are_the_same_for_all(tmp_path: Path) -> None:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-from collections.abc import Container
+from collections.abc import Collection
 
-__all__ = ["describe_exit", "group_memory_bytes", "n_oom_kills"]
+from tuneflow.trainable.program_end import describe
 
-
-def n_oom_kills() -> int:
-    """How many processes the kernel of this machine has killed for memory since it started; 0 where it does not say."""
-    try:
-        with open("/proc/vmstat") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    except OSError:
-        return 0
+__all__ = ["describe_exit", "tree_memory_bytes"]
 
 
 def describe_exit(code: int | None, *, is_oom_likely: bool) -> tuple[str, bool]:
@@ -30,32 +22,33 @@ def describe_exit(code: int | None, *, is_oom_likely: bool) -> tuple[str, bool]:
         return "the worker process ended", False
     if code >= 0:
         return f"the worker process ended with exit code {code} (os._exit, or a crash of the interpreter)", False
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if name == "SIGKILL" and is_oom_likely:
-        return "the kernel ended the worker process because the machine ran out of memory", True
-    hints = {"SIGSEGV": " (a crash in native code)", "SIGABRT": " (an abort in native code)"}
-    return f"the worker process was ended by {name}{hints.get(name, '')}", False
+    text, is_memory = describe(code, (), is_oom_likely=is_oom_likely)
+    return f"the worker process {text}", is_memory
 
 
-def group_memory_bytes(groups: Container[int]) -> dict[int, int]:
-    """Resident memory of process groups in bytes, by group id; memory that processes share counts in each.
+def tree_memory_bytes(roots: Collection[int]) -> dict[int, int]:
+    """Resident memory of processes and all that they have started, in bytes, by the id of the first.
 
-    Empty where the system does not tell.
+    Memory that processes share counts in each. Empty where the system does not tell.
     """
     environment = {**os.environ, "LC_ALL": "C"}
-    command = ["ps", "-A", "-o", "pgid=,rss="]
+    command = ["ps", "-A", "-o", "pid=,ppid=,rss="]
     try:
         listing = subprocess.run(
             command, capture_output=True, text=True, timeout=10, env=environment, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return {}
-    found: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    held: dict[int, int] = {}
     for line in listing.splitlines():
-        group, _, kilobytes = line.strip().partition(" ")
-        if group.isdecimal() and int(group) in groups:
-            found[int(group)] = found.get(int(group), 0) + 1024 * int(kilobytes)
+        pid, parent, kilobytes = map(int, line.split())
+        parents[pid], held[pid] = parent, 1024 * kilobytes
+    found = dict.fromkeys(roots, 0)
+    for pid, amount in held.items():
+        ancestor = pid
+        while ancestor not in found and ancestor in parents and parents[ancestor] != ancestor:
+            ancestor = parents[ancestor]
+        if ancestor in found:
+            found[ancestor] += amount
     return found

@@ -15,7 +15,7 @@ from tuneflow.clock import SystemClock
 from tuneflow.errors import UnpicklableTrainable
 from tuneflow.pruners.base import CONTINUE
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.exits import describe_exit, group_memory_bytes, n_oom_kills
+from tuneflow.runner.exits import describe_exit, tree_memory_bytes
 from tuneflow.runner.gpus import find_gpus
 from tuneflow.runner.output import last_output, sweep
 from tuneflow.runner.packing import pack, pack_message
@@ -23,6 +23,7 @@ from tuneflow.runner.pool import Pool, WorkerProcess, shared_pool
 from tuneflow.runner.resources import Resources, machine
 from tuneflow.runner.slots import Slots, Taken, worker_environment
 from tuneflow.trainable.messages import Answer, Assignment, Event, Failed, Finished, Lost
+from tuneflow.trainable.program_end import n_oom_kills
 
 __all__ = ["ProcessExecutor"]
 
@@ -186,8 +187,8 @@ class ProcessExecutor(Executor):
             return []
         self._memory_due_s = now_s + _LIVENESS_S
         events: list[Event] = []
-        for group, held in group_memory_bytes(limited).items():
-            seat = limited[group]
+        for pid, held in tree_memory_bytes(limited).items():
+            seat = limited[pid]
             limit = seat.assignment.memory_bytes
             if held > limit:
                 held_gib, limit_gib = held / 2**30, limit / 2**30
