@@ -56,6 +56,7 @@ registry.register("callbacks", "as_callback", "tuneflow.callbacks.adapted:as_cal
 registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
+registry.register("sync", "mlflow", "tuneflow_integrations.mlflow_sync:sync", library="mlflow", extra="mlflow")
 for _name, _library, _extra in (
     ("hyperopt", "hyperopt", "hyperopt"),
     ("nevergrad", "nevergrad", "nevergrad"),
