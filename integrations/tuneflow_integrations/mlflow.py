@@ -167,8 +167,6 @@ class MLflowLogger(Callback):
     def _log(self, study: Study, config: Mapping[str, Any] | None = None) -> StudyLog:
         log = self._logs.get(study)
         if log is None:
-            if not self._logs:
-                atexit.register(self.close)  # for a loop of one's own, which has no end that could be heard
             place = Place.of(
                 study.study_name,
                 config if config is not None else _any_config(study),
@@ -177,7 +175,12 @@ class MLflowLogger(Callback):
                 tags=self._tags,
             )
             root = self._spool_path if study.folders.is_temporary else None
-            log = self._logs[study] = StudyLog(study, place, self._choices, root)
+            log = StudyLog(study, place, self._choices, root)
+            if not self._logs:
+                # For a loop of one's own, which has no end that could be heard. Registered once temporary folders are
+                # there, so as to be called before they go.
+                atexit.register(self.close)
+            self._logs[study] = log
         return log
 
 

@@ -22,6 +22,14 @@ pytest.importorskip("mlflow")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # MLflow's own queries, under SQLAlchemy 2.1.
+    ignored = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(ignored)
+
+
 class Server:
     """``mlflow server`` over a SQLite store, in a process group of its own. It can be killed and started again."""
 
@@ -125,3 +133,10 @@ class Runs:
 @pytest.fixture
 def runs() -> Callable[[str, str], Runs]:
     return Runs
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own retries, which would go on for minutes where the server dies in the middle of a request."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tuneflow_integrations.mlflow import MLflowLogger
 
 import tuneflow as tune
 from tuneflow.cli.main import main
 from tuneflow.pruners import Continue, Exploit, Pause, Pruner, Stop
-from tuneflow_integrations.mlflow import MLflowLogger
 
 pytestmark = pytest.mark.slow
 
@@ -108,13 +108,6 @@ def test_every_end_of_a_trial(server, runs, tmp_path):
     assert Path(local).read_text() == "5"
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """MLflow's own retries, which would go on for minutes where the server dies in the middle of a request."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-
-
 @pytest.mark.usefixtures("impatient")
 def test_killed_in_the_middle_and_restarted(server, runs, tmp_path, caplog, capsys):
     caplog.set_level(logging.WARNING)
@@ -175,3 +168,19 @@ def test_killed_in_the_middle_and_restarted(server, runs, tmp_path, caplog, caps
     assert run.info.status == "FINISHED"
     assert main(hint) == 0
     assert "nothing was left to send" in capsys.readouterr().out
+
+
+def test_the_runs_table_in_a_browser(server, browser, runs, tmp_path):
+    tune.run(
+        train, {"x": tune.uniform(0, 1), "opt": tune.choice(["adam", "sgd"])}, metric="loss", mode="min", num_samples=2,
+        callbacks=[MLflowLogger(server.uri, "table", interval_s=0.0)], executor="inline", verbose=0, seed=0,
+        storage_path=tmp_path, name="look",
+    )  # fmt: skip
+    found = runs(server.uri, "table")
+    experiment = found.parent().info.experiment_id
+    browser.open(f"{server.uri}/#/experiments/{experiment}/runs?viewStateShareKey=")
+    browser.wait_for("words().includes('look')", 60)
+    print(browser.run("words()"))
+    import base64
+
+    open("/tmp/w/shot.png", "wb").write(base64.b64decode(browser._call("Page.captureScreenshot")["data"]))
