@@ -81,6 +81,10 @@ class Browser:
         target = self._call("Target.createTarget", url=url)["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
+    def widen(self, width: int) -> None:
+        """Makes the page ``width`` pixels wide: tables leave out the columns that are out of sight."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=1200, deviceScaleFactor=1, mobile=False)
+
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; ``deep(selector)`` and ``words()`` look into shadow roots."""
         expression = f"(() => {{ {_DEEP} return ({script}); }})()"

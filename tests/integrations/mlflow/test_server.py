@@ -178,9 +178,29 @@ def test_the_runs_table_in_a_browser(server, browser, runs, tmp_path):
     )  # fmt: skip
     found = runs(server.uri, "table")
     experiment = found.parent().info.experiment_id
-    browser.open(f"{server.uri}/#/experiments/{experiment}/runs?viewStateShareKey=")
-    browser.wait_for("words().includes('look')", 60)
-    print(browser.run("words()"))
-    import base64
+    browser.open(f"{server.uri}/#/experiments/{experiment}/runs")
+    browser.widen(5000)
+    study = "deep('[role=gridcell] a').find(link => link.textContent === 'look')"
+    browser.wait_for(f"words().includes('matching runs') && !!({study})", 60)
+    assert not browser.run("words().includes('look_00000')"), "the trials are below their study"
+    browser.run(f"{study}.closest('[role=gridcell]').querySelector('button').click()")
+    browser.wait_for("words().includes('look_00001')")
+    browser.run("deep('button').find(button => /more columns/i.test(button.textContent)).click()")
+    for group in ("Metrics", "Parameters"):
+        node = f"deep('[class*=tree-treenode]').find(node => node.textContent.startsWith('{group}'))"
+        browser.wait_for(f"!!({node})")
+        browser.run(f"{node}.querySelector('[class*=tree-checkbox]').click()")
+    browser.wait_for("deep('[col-id=\"params.`x`\"]').length > 3")
+    cells = """Object.fromEntries(deep('[role=row][row-id]').flatMap(row => [...row.querySelectorAll('[role=gridcell]')].map(
+        cell => [row.getAttribute('row-id') + ' ' + cell.getAttribute('col-id'), cell.textContent.trim()])))"""
+    shown = browser.run(cells)
+    for run in found.children():
+        for column in ("metrics.`loss`", "metrics.`deep/acc`", "params.`x`", "params.`opt`"):
+            kind, name = column[:-1].split(".`")
+            assert shown[f"{run.info.run_id} {column}"] == js(getattr(run.data, kind)[name])
+    assert shown[f"{found.parent().info.run_id} metrics.`best_loss`"] == js(found.parent().data.metrics["best_loss"])
 
-    open("/tmp/w/shot.png", "wb").write(base64.b64decode(browser._call("Page.captureScreenshot")["data"]))
+
+def js(value):
+    """A value as JavaScript shows it."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
