@@ -41,6 +41,7 @@ class Shipper:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_down = False
+        self._pause_s = _FIRST_PAUSE_S
 
     def wake(self) -> None:
         """There is something to send."""
@@ -61,14 +62,14 @@ class Shipper:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
+        pause_s = self._pause_s
         while True:
             self._wake.wait()
             self._closing.wait(pause_s if self._is_down else self._interval_s)
             is_last = self._closing.is_set()
             self._wake.clear()
             if self._try():
-                pause_s = _FIRST_PAUSE_S
+                pause_s = self._pause_s
             else:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 self._wake.set()
