@@ -121,6 +121,9 @@ class MLflowLogger(Callback):
         uri = None if self._uri is None else without_passwords(self._uri)
         return f"MLflowLogger(tracking_uri={uri!r}, experiment_name={self.experiment_name!r})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_logs": {}}  # the studies that are logged now are this process's
+
     def close(self) -> None:
         """Ends the runs of all studies and sends what is left. For ask/tell loops; ``tune.run`` does it itself."""
         for study in list(self._logs):

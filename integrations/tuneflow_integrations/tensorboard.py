@@ -6,6 +6,7 @@ queue per trial, and ``add_hparams`` makes a run of its own for every call, whic
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
@@ -70,6 +71,9 @@ class TensorBoardLogger(Callback):
         self._clock = clock or SystemClock()
         self._pool = FilePool()
         self._logs: dict[Trial, _Log] = {}
+
+    def __reduce__(self) -> Any:
+        return functools.partial(TensorBoardLogger, clock=self._clock), ()  # open files are this process's
 
     def on_trial_start(self, trial: Trial) -> None:
         self._meet(trial, None)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -260,3 +261,11 @@ def test_numbers_that_are_none_and_huge_ones(make):
     values = {tag: curve(trial.dir, tag)[0][1] for tag in events(trial.dir).Tags()["scalars"]}
     assert math.isnan(values.pop("tuneflow/nan"))
     assert values == {"tuneflow/loss": 0.5, "tuneflow/inf": math.inf, "tuneflow/huge": math.inf, "tuneflow/yes": 1.0}
+
+
+def test_a_logger_can_be_kept_for_a_resume(make):
+    logger = TensorBoardLogger()
+    study = make()
+    study.add_callback(logger)
+    study.ask()
+    assert isinstance(pickle.loads(pickle.dumps(logger)), TensorBoardLogger)

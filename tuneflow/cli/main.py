@@ -1,4 +1,4 @@
-"""The command line: ``tuneflow demo``, ``version``, and ``resume``, ``report`` and ``sync`` with an experiment's folder."""
+"""The command line: ``tuneflow demo``, ``version``; ``resume``, ``report`` and ``sync`` with an experiment's folder."""
 
 from __future__ import annotations
 

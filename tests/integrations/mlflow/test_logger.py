@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -440,3 +441,13 @@ def test_an_interrupted_study_says_so_and_a_resumed_one_takes_it_back(database, 
     found = runs(database, "exp")
     assert [run.info.status for run in (found.parent(), *found.children())] == ["FINISHED", "FINISHED"]
     assert found.history(found.children()[0], "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+
+
+def test_a_logger_can_be_kept_for_a_resume(database, tmp_path):
+    logger = logged(database)
+    study = tune.create_study(SPACE, metric="loss", mode="min")
+    study.add_callback(logger)
+    study.ask()
+    copy = pickle.loads(pickle.dumps(logger))
+    assert (repr(copy), copy._logs) == (repr(logger), {})
+    logger.close()
