@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,15 @@ const words = (root = document.body) => {
 };
 """
 
+# The protocol's pipes have to be descriptors 3 and 4, which may be taken, one of them by the other pipe.
+_TRAMPOLINE = """
+import fcntl, os, sys
+to_read, to_write = (fcntl.fcntl(int(descriptor), fcntl.F_DUPFD, 10) for descriptor in sys.argv[1:3])
+os.dup2(to_read, 3)
+os.dup2(to_write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 
 class Browser:
     """Chromium, driven over a pipe by its DevTools protocol: no driver and no further library."""
@@ -44,7 +54,7 @@ class Browser:
         self._in, to_write = os.pipe()
         self._process = subprocess.Popen(
             [
-                "/bin/sh", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', program, "--headless=new",
+                sys.executable, "-S", "-c", _TRAMPOLINE, str(to_read), str(to_write), program, "--headless=new",
                 "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--window-size=1600,1200",
                 f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank",
             ],
