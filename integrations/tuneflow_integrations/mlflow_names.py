@@ -34,7 +34,7 @@ class Names:
     Example:
         >>> names = Names()
         >>> names.of("acc@1"), names.of("acc#1"), names.of("net//width")
-        ('acc_1', 'acc_1_f4b2ceeb', 'net/width')
+        ('acc_1', 'acc_1_ee05f32f', 'net/width')
     """
 
     def __init__(self) -> None:
