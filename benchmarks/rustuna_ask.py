@@ -20,6 +20,7 @@ def ask_ms(sizes, n_asks):
     """Milliseconds of processor time of one ask, by size: Rustuna's and Optuna's, asked in turn."""
     import optuna
     from optuna.distributions import FloatDistribution
+
     from tuneflow_integrations.rustuna import RustunaTPESampler
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -4,11 +4,10 @@ Runs offline; ``wandb sync wandb/offline-run-*`` shows the runs on the W&B page.
 ``"mode": "offline"`` and give an ``"api_key_file"``. Needs ``pip install 'tuneflow[wandb]'``.
 """
 
-from tuneflow_integrations.wandb import WandbLogger
-
 import tuneflow as tune
 from tuneflow.callbacks import DEFAULT_LOGGERS
 from tuneflow.pruners import ASHA
+from tuneflow_integrations.wandb import WandbLogger
 
 sweep = {  # as in a sweep's YAML file
     "method": "bayes",

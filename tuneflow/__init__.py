@@ -64,6 +64,7 @@ registry.register("saver", "torch", "tuneflow_integrations.torch_saver:TorchSave
 registry.register("session", "program", "tuneflow.trainable.attached:attach")
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
+registry.register("sync", "mlflow", "tuneflow_integrations.mlflow_sync:sync", library="mlflow", extra="mlflow")
 for _name, _library, _extra in (
     ("hyperopt", "hyperopt", "hyperopt"),
     ("nevergrad", "nevergrad", "nevergrad"),

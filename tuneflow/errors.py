@@ -20,6 +20,7 @@ __all__ = [
     "OutOfMemory",
     "RecursiveDependencyError",
     "ResourcesUnavailable",
+    "TrackingUnavailable",
     "TrialError",
     "TrialFailed",
     "TrialTimeout",
@@ -192,6 +193,19 @@ class LogNotWritten(TuneflowError, OSError):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _rebuild, (type(self), str(self), {"path": self.path, "errno": self.errno})
+
+
+class TrackingUnavailable(TuneflowError, ConnectionError):
+    """A tracking server does not answer, or cannot take anything now. What is to be sent there is kept.
+
+    Attributes:
+        uri: the server's address, passwords masked.
+        reason: what it, or the system, says.
+    """
+
+    def __init__(self, uri: str, reason: str) -> None:
+        self.uri, self.reason = uri, reason
+        super().__init__(f"the tracking server {uri} cannot be used now: {reason}")
 
 
 class TrialError(TuneflowError, RuntimeError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["MASK", "is_secret", "plain"]
+__all__ = ["MASK", "is_secret", "plain", "without_passwords"]
 
 MASK = "********"
 _SECRET_WORDS = ("api_key", "apikey", "token", "password", "passwd", "secret", "credential", "private_key")
@@ -23,16 +24,38 @@ def is_secret(key: object) -> bool:
     return any(name == word or name.endswith(f"_{word}") for word in _SECRET_WORDS)
 
 
+# Greedy up to the last @ before the path, since a password that was not encoded may hold one itself.
+_USER_IN_URL = re.compile(r"(://)[^\s/?#]+@")
+_ENTRY_IN_URL = re.compile(r"([?&]([\w.-]+)=)[^\s&#]+")
+
+
+def without_passwords(text: str) -> str:
+    """``text`` with what stands before the ``@`` of a URL masked, and the values of its secret query entries.
+
+    Example:
+        >>> without_passwords("http://me:sesame@host:5000/path?token=abc&n=1")
+        'http://********@host:5000/path?token=********&n=1'
+    """
+    if "://" not in text:
+        return text
+    text = _USER_IN_URL.sub(rf"\1{MASK}@", text)
+    return _ENTRY_IN_URL.sub(lambda found: found[1] + MASK if is_secret(found[2]) else found[0], text)
+
+
 def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: scalars of NumPy and torch as Python's, secrets masked, the rest as ``repr``.
+
+    Secrets are the values of keys that name one (``is_secret``) and the passwords in URLs.
 
     Example:
         >>> plain({"lr": 0.1, "api_key": "abc", "layers": (1, 2)})
         {'lr': 0.1, 'api_key': '********', 'layers': [1, 2]}
     """
     kind = type(value)
-    if kind is float or kind is int or kind is str or kind is bool or value is None:
+    if kind is float or kind is int or kind is bool or value is None:
         return value
+    if kind is str:
+        return without_passwords(value) if "://" in value else value
     if isinstance(value, Mapping):
         return {
             key if isinstance(key, str) else str(key): MASK if is_secret(key) and entry is not None else plain(entry)
@@ -50,4 +73,4 @@ def plain(value: Any) -> Any:
     tolist = getattr(value, "tolist", None)
     if callable(tolist):
         return plain(tolist())
-    return repr(value)
+    return without_passwords(repr(value))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneflow.errors import ExperimentNotFound, NotResumable
-from tuneflow.plain import is_secret
+from tuneflow.plain import is_secret, without_passwords
 
 __all__ = ["recall", "remember"]
 
@@ -100,6 +100,8 @@ def _is_importable(trainable: Any) -> bool:
 def _holds_secret(value: Any, depth: int) -> bool:
     if depth > 6:
         return False
+    if isinstance(value, str):
+        return without_passwords(value) != value
     if isinstance(value, Mapping):
         held: Mapping[Any, Any] = value
     elif isinstance(value, (list, tuple)):

@@ -1,1 +1,1 @@
-"""The parts of ``benchmarks/tracking.py``, each with a function ``measure(report, quick)``."""
+"""The shares of ``benchmarks/tracking_cost.py``: one module per tracker, each with ``measure(report, quick)``."""

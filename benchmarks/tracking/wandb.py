@@ -12,10 +12,10 @@ from typing import Any
 
 import harness
 import wandb
-from tuneflow_integrations.wandb import WandbLogger
 
 import tuneflow as tune
 from tuneflow.callbacks import DEFAULT_LOGGERS
+from tuneflow_integrations.wandb import WandbLogger
 
 MAX_MS_PER_REPORT = 1.0
 

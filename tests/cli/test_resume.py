@@ -87,8 +87,9 @@ def test_what_cannot_be_imported_names_the_call(tmp_path: Path, capsys) -> None:
     assert f"tune.run(local, ..., name='here', storage_path='{tmp_path}', resume=True)" in said
 
 
-def test_a_secret_is_not_kept(tmp_path: Path) -> None:
-    config = {"x": tune.uniform(0, 1), "service": {"api_key": "very-secret-4711"}}
+@pytest.mark.parametrize("service", [{"api_key": "very-secret-4711"}, {"uri": "http://me:very-secret-4711@host"}])
+def test_a_secret_is_not_kept(tmp_path: Path, service: dict[str, str]) -> None:
+    config = {"x": tune.uniform(0, 1), "service": service}
     tune.run(in_main, config, metric="loss", mode="min", name="s", storage_path=tmp_path, verbose=0, executor="inline")
     with pytest.raises(NotResumable, match="an argument cannot be kept"):
         recall(tmp_path / "s")

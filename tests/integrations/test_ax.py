@@ -13,14 +13,14 @@ from typing import Any
 
 import optuna
 import pytest
-import tuneflow_integrations.ax as ours
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing import pytest_samplers
 from optuna.trial import TrialState
-from tuneflow_integrations.ax import AxSampler, make_sampler
 
+import tuneflow_integrations.ax as ours
 from tuneflow.errors import InvalidArgument
 from tuneflow.search import AxSearch
+from tuneflow_integrations.ax import AxSampler, make_sampler
 
 NUMBERS = [
     FloatDistribution(-1.0, 1.0),

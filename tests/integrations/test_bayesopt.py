@@ -14,11 +14,11 @@ import pytest
 from bayes_opt import BayesianOptimization
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing import pytest_samplers
-from tuneflow_integrations.bayesopt import BayesOptSampler, make_sampler
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument
 from tuneflow.search import BayesOptSearch
+from tuneflow_integrations.bayesopt import BayesOptSampler, make_sampler
 
 
 class TestContract(

@@ -12,11 +12,11 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing import pytest_samplers
-from tuneflow_integrations.hyperopt import HyperOptSampler, make_sampler
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument
 from tuneflow.search import HyperOptSearch
+from tuneflow_integrations.hyperopt import HyperOptSampler, make_sampler
 
 
 class TestContract(

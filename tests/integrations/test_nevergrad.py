@@ -13,10 +13,10 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing import pytest_samplers
-from tuneflow_integrations.nevergrad import NevergradSampler, make_sampler
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.search import NevergradSearch
+from tuneflow_integrations.nevergrad import NevergradSampler, make_sampler
 
 
 class TestContract(

@@ -12,11 +12,11 @@ import pytest
 import rustuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing import pytest_samplers
-from tuneflow_integrations.rustuna import RustunaCmaEsSampler, RustunaTPESampler, make_cmaes, make_sampler
 
 import tuneflow as tune
 from tuneflow import samplers
 from tuneflow.errors import InvalidArgument
+from tuneflow_integrations.rustuna import RustunaCmaEsSampler, RustunaTPESampler, make_cmaes, make_sampler
 
 
 class TestTPEContract(

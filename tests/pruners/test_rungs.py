@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuneflow.arguments import check_number, check_whole
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.pruners.rungs import (
     Rung,
     bracket_sizes,
-    check_number,
-    check_whole,
     milestones,
     n_halvings,
     to_json,

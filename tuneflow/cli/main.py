@@ -1,4 +1,4 @@
-"""The command line: ``tuneflow demo``, ``tuneflow resume FOLDER``, ``tuneflow report FOLDER``, ``tuneflow version``."""
+"""The command line: ``tuneflow demo``, ``version``; ``resume``, ``report`` and ``sync`` with an experiment's folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import tuneflow
+from tuneflow import registry
 from tuneflow.cli.demo import DemoSettings, run_demo
-from tuneflow.errors import TuneflowError
+from tuneflow.errors import ExperimentNotFound, TuneflowError
 
 __all__ = ["main"]
 
@@ -69,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--errored", action="store_true", help="try failed trials again")
     resume.set_defaults(command=_resume)
 
+    sync = commands.add_parser("sync", help="send what a tracking server did not get yet")
+    sync.description = (
+        "Sends what an experiment still keeps for a tracking server (MLflow) that was down. Can be repeated, also "
+        "while the experiment runs."
+    )
+    sync.add_argument("folder", metavar="FOLDER", help="the experiment's folder")
+    sync.add_argument("--to", metavar="URI", help="the server's address, where it has changed or needs a password")
+    sync.set_defaults(command=_sync)
+
     which = commands.add_parser("version", help="print the versions of tuneflow and of what it works with")
     which.set_defaults(command=lambda _: _print_versions())
     return parser
@@ -114,6 +124,18 @@ def _resume(given: argparse.Namespace) -> None:
     resume = "errored" if given.errored else True
     analysis = tuneflow.run(trainable, **arguments, name=folder.name, storage_path=folder.parent, resume=resume)
     print(f"{len(analysis.trials)} trials in {folder}")
+
+
+def _sync(given: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    root = Path(given.folder).expanduser()
+    if not root.is_dir():
+        raise ExperimentNotFound(f"there is no folder {root}; give the folder of an experiment")
+    # A tracker keeps what it has to send in tracking/NAME; its integration knows what to do with it.
+    found = [name for name in registry.known("sync") if (root / "tracking" / name).is_dir()]
+    lines = [line for name in found for line in registry.resolve("sync", name)(root, given.to)]
+    print("\n".join(lines or [f"nothing is kept for a tracking server in {root}"]))
 
 
 def _print_versions() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuneflow_integrations.wandb import WandbLogger, setup_wandb, wandb_mixin
-from tuneflow_integrations.wandb_options import WandbOptions, run_id
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
+from tuneflow_integrations.wandb import WandbLogger, setup_wandb, wandb_mixin
+from tuneflow_integrations.wandb_options import WandbOptions, run_id
 
 KEY = "0123456789abcdef" * 3
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import wandb
-from tuneflow_integrations.wandb import WandbLogger
 
 import tuneflow as tune
 from tuneflow.pruners import ASHA
+from tuneflow_integrations.wandb import WandbLogger
 
 SPACE = {"x": tune.uniform(0, 1)}
 KEY = "0123456789abcdef" * 3

@@ -9,10 +9,10 @@ from typing import Any
 import optuna
 import pytest
 import wandb
-from tuneflow_integrations.wandb import WandbLogger, setup_wandb, wandb_mixin
 
 import tuneflow as tune
 from tuneflow.pruners import Continue, Exploit, Pruner, Stop
+from tuneflow_integrations.wandb import WandbLogger, setup_wandb, wandb_mixin
 
 SETTINGS = {"project": "p", "tags": ["mine"]}
 SPACE = {"a": tune.choice([1, 2, 3]), "password": "hidden", "wandb": SETTINGS}

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuneflow_integrations.wandb import WandbLogger
 
 import tuneflow as tune
 from tuneflow.callbacks import DEFAULT_LOGGERS
 from tuneflow.pruners import Continue, Exploit, Pause, Pruner, Stop
+from tuneflow_integrations.wandb import WandbLogger
 
 COMPLETE, PRUNED, FAILED, KILLED, PAUSED, EXPLOITED, RETRIED, DROPPED = range(8)
 N_STEPS = 5
