@@ -202,6 +202,17 @@ def test_each_worker_sees_its_own_devices_and_threads(tmp_path, monkeypatch) -> 
     tune.shutdown_workers()
 
 
+def runs(config):
+    return {"loss": 0.0, "runs": [os.environ.get("MLFLOW_RUN_ID"), os.environ.get("WANDB_RUN_ID")]}
+
+
+def test_trials_do_not_write_into_the_drivers_own_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "mine")
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    analysis = tune.run(runs, metric="loss", mode="min", storage_path=tmp_path, verbose=0)
+    assert analysis.best_result["runs"] == [None, None]
+
+
 def test_torch_is_limited_when_it_is_imported(monkeypatch) -> None:
     from tuneflow.runner import gpu_share
 

@@ -17,6 +17,14 @@ from tuneflow.clock import Clock, SystemClock
 __all__ = ["Pool", "WorkerProcess", "shared_pool", "shutdown_workers"]
 
 
+_OWN_RUN = ("MLFLOW_RUN_ID", "WANDB_RUN_ID")
+"""Variables that name the driver's own run at a tracker, into which its trials must not write."""
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _OWN_RUN}
+
+
 class WorkerProcess:
     """One worker and the pipe to it.
 
@@ -31,7 +39,7 @@ class WorkerProcess:
         ours, theirs = Pipe(duplex=True)
         self.environment = environment
         self.loaded = ""
-        variables = {**os.environ, **dict(environment)}
+        variables = {**_inherited(), **dict(environment)}
         package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
         variables["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
@@ -58,7 +66,7 @@ class WorkerProcess:
             "path": [entry or cwd for entry in sys.path],
             "argv": list(sys.argv),
             "cwd": cwd,
-            "environment": {**os.environ, **dict(self.environment)},
+            "environment": {**_inherited(), **dict(self.environment)},
         }
         if now != self._told:
             self._told = now
