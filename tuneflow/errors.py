@@ -134,7 +134,9 @@ class MetricNotLogged(MetricMissing):
     def __init__(self, metric: str, logged: list[str], hint: str = "") -> None:
         super().__init__(metric, logged, "metrics")
         known = ", ".join(logged) or "none"
-        self.args = (f"metric {metric!r} was not logged; logged are: {known}. {hint or 'Log it, or name one of these'}",)
+        self.args = (
+            f"metric {metric!r} was not logged; logged are: {known}. {hint or 'Log it, or name one of these'}",
+        )
 
 
 class CheckpointUnreadable(TuneflowError, OSError):

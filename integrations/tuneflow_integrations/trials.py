@@ -124,9 +124,7 @@ class Metrics:
     def __init__(self, metrics: str | Sequence[str] | Mapping[str, str]) -> None:
         if isinstance(metrics, str):
             metrics = [metrics]
-        self.names: dict[str, str] = (
-            dict(metrics) if isinstance(metrics, Mapping) else {name: name for name in metrics}
-        )
+        self.names: dict[str, str] = dict(metrics) if isinstance(metrics, Mapping) else {name: name for name in metrics}
         if not self.names or not all(isinstance(name, str) for pair in self.names.items() for name in pair):
             raise InvalidArgument(
                 f"metrics={metrics!r} must name at least one metric: 'val_loss', a list, or {{'loss': 'val_loss'}}"
@@ -153,7 +151,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", plain(value)
 
 
-def newest_readable(source: Any, name: str, read: Callable[[Path], T]) -> tuple[T, Path]:
+def newest_readable(source: Any, name: str, read: Callable[[Path], T]) -> tuple[T, Path, bool]:
     """Reads a trial's checkpoint or, where that was cut off, the newest before it that can be read; says so.
 
     Args:
@@ -162,7 +160,7 @@ def newest_readable(source: Any, name: str, read: Callable[[Path], T]) -> tuple[
         read: reads a file; raises where it cannot.
 
     Returns:
-        What was read, and the file.
+        What was read, the file, and whether it is an earlier one than the one asked for.
 
     Raises:
         CheckpointUnreadable: neither it nor any before it can be read.
@@ -181,7 +179,7 @@ def newest_readable(source: Any, name: str, read: Callable[[Path], T]) -> tuple[
                 TuneflowWarning(f"checkpoint {first} cannot be read ({_brief(problem)}); going on from {file}"),
                 stacklevel=3,
             )
-        return found, file
+        return found, file, file != first
     raise CheckpointUnreadable(
         f"checkpoint {first} cannot be read ({_brief(problem)}), and there is none before it that can; "
         f"delete it to have the trial start over"
