@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
-
-import tuneflow as tune
-from tuneflow.errors import CheckpointUnreadable, InvalidArgument, InvalidArgumentType, MetricNotLogged, TuneflowWarning
 from tuneflow_integrations.torch import Live, MixedPrecision, ResumableLoader, TorchCheckpoint, set_hyperparameter
 from tuneflow_integrations.torch.generators import generator_states, set_generator_states
 from tuneflow_integrations.torch.loop import epochs
 from tuneflow_integrations.trials import Metrics
+
+import tuneflow as tune
+from tuneflow.errors import CheckpointUnreadable, InvalidArgument, InvalidArgumentType, MetricNotLogged, TuneflowWarning
 
 torch.set_num_threads(1)
 
@@ -126,10 +126,10 @@ def test_generators_are_restored(tmp_path):
     generators = TorchCheckpoint()
     generators.save(tmp_path)
     random.gauss(0, 1)
-    drawn = [random.random(), np.random.normal(), torch.rand(2).tolist()]
+    drawn = _draw()
     generators.load(tmp_path)
     random.gauss(0, 1)
-    assert [random.random(), np.random.normal(), torch.rand(2).tolist()] == drawn
+    assert _draw() == drawn
     generators.load(tmp_path, generators=False)
     assert random.random() != drawn[0]
 
@@ -332,7 +332,7 @@ def test_a_loader_saved_between_epochs_starts_a_whole_one():
 
 
 def test_what_is_no_loader_is_refused():
-    with pytest.raises(InvalidArgumentType, match="must be a torch.utils.data.DataLoader"):
+    with pytest.raises(InvalidArgumentType, match=r"must be a torch\.utils\.data\.DataLoader"):
         ResumableLoader([1, 2])
     with pytest.raises(InvalidArgumentType, match="persistent_workers"):
         ResumableLoader(DataLoader([1], num_workers=1, persistent_workers=True))
@@ -342,7 +342,7 @@ def test_what_is_no_loader_is_refused():
 
 
 def _draw():
-    return [random.random(), np.random.random(), torch.rand(1).item()]
+    return [random.random(), np.random.normal(), torch.rand(1).item()]  # noqa: NPY002
 
 
 def test_a_trial_seeds_everything():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import warnings
@@ -13,11 +14,11 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
+from tuneflow_integrations.torch import ResumableLoader, TorchCheckpoint, epochs
 
 import tuneflow as tune
 from tuneflow.errors import CheckpointUnreadable, TuneflowWarning, UsageError
 from tuneflow.pruners import PBT, Continue, Exploit, Pause, Stop
-from tuneflow_integrations.torch import ResumableLoader, TorchCheckpoint, epochs
 
 torch.set_num_threads(1)
 _drawn = torch.Generator().manual_seed(0)
@@ -65,7 +66,10 @@ def train(trial, optimizer, scheduler, log, n=N_EPOCHS, **options):
         for inputs, labels in loader:
             rates = [group["lr"] for group in made.param_groups]
             made.zero_grad()
-            loss = nn.functional.cross_entropy(model(inputs + np.random.random() + random.random()), labels)
+            loss = nn.functional.cross_entropy(
+                model(inputs + np.random.rand() + random.random()),  # noqa: NPY002
+                labels,
+            )
             loss.backward()
             made.step()
             log.append((int(epoch), loss.item(), rates))
@@ -79,22 +83,19 @@ def train(trial, optimizer, scheduler, log, n=N_EPOCHS, **options):
 
 def run(pruner, optimizer, scheduler, lr=0.1):
     study = tune.create_study({"lr": lr}, metric="loss", mode="min", pruner=pruner, seed=3)
-    log = []
-    n_asked = 0
-    while True:
-        trial = study.ask(new=False) if n_asked else study.ask()
-        if trial is None:
-            return study, log, model
+    log, model, n_asked = [], None, 0
+    while (trial := study.ask(new=not n_asked)) is not None:
         n_asked += 1
         if n_asked == 1:
             trial.seed_everything()
         else:
             torch.manual_seed(99)  # whatever was drawn meanwhile in this process
             random.random()
-            np.random.random()
+            np.random.rand()  # noqa: NPY002
         model = train(trial, optimizer, scheduler, log)
         if not trial.is_paused:
             study.tell(trial, trial.last_value)
+    return study, log, model
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -256,6 +257,12 @@ def test_a_plain_optuna_trial_is_pruned_by_its_own_study():
     assert seen == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]
 
 
+def _report_and(trial, then):
+    for epoch in epochs(trial, 9, model=nn.Linear(1, 1)):
+        epoch.report(loss=1.0)
+        epoch.report(loss=1.0) if then is None else then()
+
+
 def test_what_is_reported_before_a_break_counts(scripted):
     study = tune.create_study({"x": 1}, metric="loss", mode="min")
     trial = study.ask()
@@ -265,8 +272,7 @@ def test_what_is_reported_before_a_break_counts(scripted):
             break
     assert trial.last_step == 3
     with pytest.raises(ZeroDivisionError):
-        for epoch in epochs(trial, 9, model=nn.Linear(1, 1)):
-            epoch.report(loss=1.0 / 0)
+        _report_and(trial, lambda: 1 / 0)
     assert trial.last_step == 3
 
 
@@ -276,9 +282,7 @@ def test_an_epoch_without_a_report_is_an_error():
         for _ in epochs(study.ask(), 2, model=nn.Linear(1, 1)):
             pass
     with pytest.raises(UsageError, match="reported twice"):
-        for epoch in epochs(study.ask(), 2, model=nn.Linear(1, 1)):
-            epoch.report(loss=1)
-            epoch.report(loss=1)
+        _report_and(study.ask(), None)
 
 
 def test_outside_a_trial_it_says_so():
@@ -301,17 +305,11 @@ def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before(scripted, paus
     trial.seed_everything()
     log = []
     train(trial, "SGD", "StepLR", log, 5)
-    keep = tmp_path / "spare"
-    folders = sorted(trial.dir.glob("checkpoint_*"))
     trial = study.ask(new=False)
-    before = trial.dir / "checkpoint_000002"
-    if not before.exists():  # spare ones are deleted; put one back as checkpoint_freq would have kept it
-        model, made, schedule = build("SGD", "StepLR", 0.1)
-        TorchCheckpoint(model=model, optimizer=made, scheduler=schedule).save(
-            before, step=2, trial=0, config={"lr": 0.1}
-        )
-    assert folders
-    assert not keep.exists()
+    # Of those that nothing asked to keep only the last is there: one more, as checkpoint_freq would have kept it.
+    model, made, schedule = build("SGD", "StepLR", 0.1)
+    before = TorchCheckpoint(model=model, optimizer=made, scheduler=schedule)
+    before.save(trial.dir / "checkpoint_000002", step=2, trial=0, config={"lr": 0.1})
     _cut(trial.checkpoint)
     with pytest.warns(TuneflowWarning, match=r"checkpoint_000003.*cannot be read.*going on from .*checkpoint_000002"):
         train(trial, "SGD", "StepLR", log, 5)
@@ -369,7 +367,7 @@ def test_a_loader_in_mid_epoch_goes_on_where_it_was(scripted, pause):
                     step += 1
                     log.append(loss.item())
                     if step % 2 == 0:
-                        save = lambda folder, step=step: state.save(folder, step=step)  # noqa: E731
+                        save = functools.partial(state.save, step=step)
                         if trial.report({"loss": loss.item()}, step, save).should_stop:
                             break
                     if step == 12:
