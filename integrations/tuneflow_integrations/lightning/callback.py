@@ -13,8 +13,8 @@ from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import CheckpointUnreadable, InvalidArgument, TuneflowWarning, UsageError
 from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
 from tuneflow_integrations.lightning.packages import callback_class
-from tuneflow_integrations.lightning.ranks import Facts, all_generator_states, broadcast, loadable
 from tuneflow_integrations.lightning.plateaus import pending_plateaus
+from tuneflow_integrations.lightning.ranks import Facts, all_generator_states, broadcast, loadable
 from tuneflow_integrations.lightning.relay import Relay, RemoteTarget
 from tuneflow_integrations.torch.generators import reseed, set_generator_states
 from tuneflow_integrations.torch.live import Live
@@ -110,8 +110,9 @@ class TuneCallback(_Callback):  # type: ignore[misc]
     def fit(self, trainer: Any, model: Any, **fit_arguments: Any) -> Decision:
         """``trainer.fit(model, **fit_arguments)``, from the trial's checkpoint where it has one.
 
-        ``max_epochs`` is the whole budget, epochs before a resume included. A ``ckpt_path`` of your own counts for a
-        trial's first start. A checkpoint that was cut off gives way to the one before it, with a warning.
+        ``max_epochs`` is the whole budget of the weights: epochs before a resume count, and those of another trial
+        whose weights are taken over. A ``ckpt_path`` of your own counts for a trial's first start. A checkpoint that
+        was cut off gives way to the one before it, with a warning.
 
         In a loop of your own (``study.ask``) an exploit goes on at once where only ``live`` entries of the
         configuration differ; else it is returned: build model and trainer anew from ``trial.config``, with a new
@@ -157,6 +158,8 @@ class TuneCallback(_Callback):  # type: ignore[misc]
 
     def _run(self, trainer: Any, model: Any, target: Target, arguments: dict[str, Any]) -> None:
         self._is_in_fit = True
+        # A trainer that has validated before would take the restored epoch for one that is being run, for ever.
+        trainer.fit_loop.epoch_loop.val_loop._has_run = False
         try:
             if _starts_processes(trainer):
                 with Relay(target) as relay:
@@ -231,6 +234,10 @@ class TuneCallback(_Callback):  # type: ignore[misc]
                 self._restore_generators(trainer)
             self.step = int(loaded["step"]) if self._fell_back else facts.start_step
             schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            for optimizer in trainer.optimizers:
+                optimizer._opt_called = (
+                    True  # it has stepped, before the resume: else a scheduler warns that it has not
+                )
             for index, value in loaded["pending"].items():
                 pl_module.lr_scheduler_step(schedulers[index], value)
             applied = self._live.apply(loaded["config"], facts.config, trainer.optimizers, schedulers)

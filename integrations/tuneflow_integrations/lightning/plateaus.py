@@ -1,7 +1,7 @@
 """The steps that ``ReduceLROnPlateau`` still owes when a checkpoint is saved.
 
-Lightning takes them after the last hook of an epoch, by metrics that it does not save: in a training that resumes from a
-checkpoint of the end of an epoch that step is never taken.
+Lightning takes them after the last hook of an epoch, by metrics that it does not save: in a training that resumes from
+a checkpoint of the end of an epoch that step is never taken.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def epochs(
 
     Args:
         trial: a trial of tuneflow's or of Optuna's; None for the one that runs here.
-        n: epochs in all, those before a resume included.
+        n: epochs in all: those before a resume count, and those of another trial whose weights are taken over.
         live: entries of the configuration that a restored optimizer takes over; see ``Live``.
         checkpoint: False never saves: a paused trial then starts over.
         objects: whatever has a ``state_dict``, by name; lists of such; None is left out.
@@ -156,6 +156,7 @@ class _Loop:
         self._state = state
         self._live = live
         self._step = 0
+        self._ahead = 0
         self._known = target.start_step
 
     def restore(self, source: Any) -> None:
@@ -171,6 +172,8 @@ class _Loop:
             return
         # Another trial's checkpoint counts as ours of the step that we are at.
         self._step = int(notes["step"]) if fell_back else target.start_step
+        # The weights may have been trained for longer than the trial has: then their schedules end earlier, too.
+        self._ahead = int(notes["epochs"]) - self._step
         if not self._is_own(notes):
             reseed(target.seed, self._step)
         state.apply(self._live, notes["config"], target.config)
@@ -180,13 +183,13 @@ class _Loop:
 
     def run(self) -> Iterator[Epoch]:
         caller = id(sys._getframe(1))
-        while self._step < self._n:
+        while max(self._step, self._step + self._ahead) < self._n:
             self._step += 1
             epoch = Epoch(self._step)
             try:
                 yield epoch
             except GeneratorExit:
-                # Left by break or return: what was reported counts. After an error the loop is cleared away later,
+                # Left by break, return or an error: what was reported counts. Unless the loop is cleared away later,
                 # from elsewhere, when the trial may have ended.
                 if epoch.metrics is not None and id(sys._getframe(1)) == caller:
                     self._report(epoch)
@@ -209,7 +212,9 @@ class _Loop:
 
     def _save(self, folder: Any) -> None:
         if self._state is not None:
-            self._state.save(folder, {"step": self._step, "trial": self.target.number, "config": self._config})
+            epochs_done = self._step + self._ahead
+            notes = {"step": self._step, "epochs": epochs_done, "trial": self.target.number, "config": self._config}
+            self._state.save(folder, notes)
 
     def _take_over(self, decision: Exploit) -> bool:
         """Goes on in place from another trial's state; False where the configuration asks for a new start."""
