@@ -21,7 +21,7 @@ from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Stop
 from tuneflow.trainable.session import TrialInterrupt, current
 from tuneflow.trainable.session_trial import SessionTrial
 
-__all__ = ["Metrics", "Target", "flat", "newest_readable"]
+__all__ = ["Metrics", "Target", "decision_ends", "flat", "newest_readable"]
 
 T = TypeVar("T")
 

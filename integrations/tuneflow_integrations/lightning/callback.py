@@ -14,8 +14,9 @@ from tuneflow.errors import CheckpointUnreadable, InvalidArgument, TuneflowWarni
 from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
 from tuneflow_integrations.lightning.packages import callback_class
 from tuneflow_integrations.lightning.plateaus import pending_plateaus
-from tuneflow_integrations.lightning.ranks import Facts, all_generator_states, broadcast, loadable
 from tuneflow_integrations.lightning.relay import Relay, RemoteTarget
+from tuneflow_integrations.lightning.saved import all_generator_states, loadable
+from tuneflow_integrations.ranks import Shared
 from tuneflow_integrations.torch.generators import reseed, set_generator_states
 from tuneflow_integrations.torch.live import Live
 from tuneflow_integrations.trials import Metrics, Target, flat, newest_readable
@@ -98,8 +99,9 @@ class TuneCallback(_Callback):  # type: ignore[misc]
         self._remote: RemoteTarget | None = None
         self._is_in_fit = False
         self._fell_back = False
-        self._facts: Facts | None = None
+        self._shared: Shared | None = None
         self._loaded: dict[str, Any] | None = None
+        self._recorded = 0
         self._place = ""
         self._trainer: Any = None
         self._n_steps_reported = 0
@@ -178,7 +180,7 @@ class TuneCallback(_Callback):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # What goes to spawned processes: the trial itself stays, its place is taken by `_remote`.
-        return {**self.__dict__, "_trial": None, "_target": None, "_trainer": None}
+        return {**self.__dict__, "_trial": None, "_target": None, "_trainer": None, "_shared": None}
 
     # Hooks, in the order in which they are called
 
@@ -187,11 +189,9 @@ class TuneCallback(_Callback):  # type: ignore[misc]
         if stage != "fit":
             return
         _refuse_restarting_strategy(trainer)
-        facts = None
-        if trainer.is_global_zero:
-            reporter = self._reporter()
-            facts = Facts(reporter.number, reporter.seed, dict(flat(reporter.config)), reporter.start_step)
-        self._facts = broadcast(trainer, facts)
+        reporter = self._reporter() if trainer.is_global_zero else None
+        self._shared = Shared(reporter) if trainer.world_size == 1 else Shared(reporter, trainer.strategy.broadcast)
+        self._recorded = self._shared.start_step
         self._loaded = None
         self._trainer = trainer
         self.decision = CONTINUE
@@ -199,12 +199,12 @@ class TuneCallback(_Callback):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs besides Lightning's own: the step, whose it is, the generators of every rank."""
-        if self._facts is None:
+        if self._shared is None:
             return {}
         return {
             "step": self.step,
-            "trial": self._facts.number,
-            "config": self._facts.config,
+            "trial": self._shared.number,
+            "config": self._shared.config,
             "place": self._place,
             "pending": {} if self._trainer is None else pending_plateaus(self._trainer),
             "generators": all_generator_states(),
@@ -228,11 +228,11 @@ class TuneCallback(_Callback):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Takes up what was loaded. Earlier would be too early: optimizers are restored after ``on_fit_start``."""
-        facts, loaded = self._known(), self._loaded
+        trial, loaded = self._known(), self._loaded
         if loaded is not None:
             if loaded["place"] != "train_epoch_end":
                 self._restore_generators(trainer)
-            self.step = int(loaded["step"]) if self._fell_back else facts.start_step
+            self.step = int(loaded["step"]) if self._fell_back else trial.start_step
             schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
             for optimizer in trainer.optimizers:
                 optimizer._opt_called = (
@@ -240,15 +240,15 @@ class TuneCallback(_Callback):  # type: ignore[misc]
                 )
             for index, value in loaded["pending"].items():
                 pl_module.lr_scheduler_step(schedulers[index], value)
-            applied = self._live.apply(loaded["config"], facts.config, trainer.optimizers, schedulers)
+            applied = self._live.apply(loaded["config"], trial.config, trainer.optimizers, schedulers)
             for name, value in applied.items():
                 if name in pl_module.hparams:
                     pl_module.hparams[name] = value
             self._loaded = None
-        elif facts.start_step and not self._fell_back and trainer.is_global_zero:
+        elif trial.start_step and not self._fell_back and trainer.is_global_zero:
             warnings.warn(
                 TuneflowWarning(
-                    f"trial {facts.number} is to go on from step {facts.start_step} but its checkpoint was not loaded: "
+                    f"trial {trial.number} is to go on from step {trial.start_step} but its checkpoint was not loaded: "
                     f"call callback.fit(trainer, model, ...) in place of trainer.fit(model, ...)"
                 ),
                 stacklevel=2,
@@ -293,47 +293,23 @@ class TuneCallback(_Callback):  # type: ignore[misc]
 
     def _point(self, trainer: Any) -> None:
         """The training has come to where it reports."""
-        facts = self._known()
+        trial = self._known()
         if not isinstance(self.decision, Continue):
             return  # told to end; what is left of the epoch is no news
         self.step += 1
-        if self.step <= facts.start_step:
+        if self.step <= self._recorded:
             return  # done again after a start from an earlier checkpoint: recorded already
-        self.decision = self._ask(trainer)
+        self.decision = trial.report(
+            lambda: self._metrics.pick(trainer.callback_metrics, self._hint()),
+            self.step,
+            (lambda folder: trainer.save_checkpoint(str(Path(folder) / _FILE))) if self._saves else None,
+        )
         if isinstance(self.decision, Continue):
             return
         trainer.should_stop = True
         loop = trainer.fit_loop  # min_epochs and min_steps would have the trainer go on in spite of that
         self._limits = (loop.min_epochs, loop.epoch_loop.min_steps)
         loop.min_epochs, loop.epoch_loop.min_steps = 0, None
-
-    def _ask(self, trainer: Any) -> Decision:
-        """Reports from rank 0; the others save when it does and hear what it hears."""
-        if not trainer.is_global_zero:
-            while True:
-                kind, content = broadcast(trainer, None)
-                if kind == "save":
-                    trainer.save_checkpoint(content)
-                elif kind == "decision":
-                    decision: Decision = content
-                    return decision
-                else:
-                    raise UsageError(f"rank 0 could not report: {content}")
-        try:
-            metrics = self._metrics.pick(trainer.callback_metrics, self._hint())
-            decision = self._reporter().report(
-                metrics, self.step, (lambda folder: self._save(trainer, folder)) if self._saves else None
-            )
-        except BaseException as error:
-            broadcast(trainer, ("error", repr(error)))  # the others wait: they must not for ever
-            raise
-        broadcast(trainer, ("decision", decision))
-        return decision
-
-    def _save(self, trainer: Any, folder: Any) -> None:
-        path = str(Path(folder) / _FILE)
-        broadcast(trainer, ("save", path))
-        trainer.save_checkpoint(path)
 
     def _hint(self) -> str:
         if self._on == "validation_end" and self._every_n_steps is None:
@@ -355,18 +331,18 @@ class TuneCallback(_Callback):  # type: ignore[misc]
             self._target = Target(self._trial, "TuneCallback")
         return self._target
 
-    def _known(self) -> Facts:
-        if self._facts is None:
+    def _known(self) -> Shared:
+        if self._shared is None:
             raise UsageError("TuneCallback was added to a trainer that had already started; give it to Trainer()")
-        return self._facts
+        return self._shared
 
     def _restore_generators(self, trainer: Any) -> None:
-        facts, loaded = self._known(), self._loaded
+        trial, loaded = self._known(), self._loaded
         if loaded is None:
             return
         states, rank = loaded["generators"], trainer.global_rank
-        if loaded["trial"] != facts.number:
-            reseed(facts.seed + rank, facts.start_step)
+        if loaded["trial"] != trial.number:
+            reseed(trial.seed + rank, trial.start_step)
         elif rank < len(states):
             set_generator_states(states[rank])
 

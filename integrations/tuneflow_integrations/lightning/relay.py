@@ -35,6 +35,7 @@ class RemoteTarget:
 
     interrupt: BaseException | None = None
     can_continue = False
+    checkpoint: Any = None
 
     def __init__(self, target: Target, connection: Connection) -> None:
         self.number = target.number
@@ -42,6 +43,9 @@ class RemoteTarget:
         self.config: Mapping[str, Any] = dict(flat(target.config))
         self.start_step = target.start_step
         self._connection = connection
+
+    def unwind(self) -> None:
+        """Nothing to leave here."""
 
     def report(self, metrics: Mapping[str, Any], step: int, save: Callable[[Any], Any] | None = None) -> Decision:
         """Reports, and saves when it is asked to."""

@@ -49,8 +49,10 @@ def set_hyperparameter(
         0.2
     """
     new, old = _number("new", new), None if old is None else _number("old", old)
+    optimizer = _inner(optimizer)
     ratio = None if not old else new / old
-    own = [scheduler for scheduler in _listed(schedulers) if getattr(scheduler, "optimizer", None) is optimizer]
+    given = [getattr(scheduler, "scheduler", scheduler) for scheduler in _listed(schedulers)]
+    own = [scheduler for scheduler in given if _inner(getattr(scheduler, "optimizer", None)) is optimizer]
     groups = optimizer.param_groups
     if name in _BETAS and not any(name in group for group in groups):
         _set_beta(groups, _BETAS[name], new)
@@ -77,6 +79,13 @@ def set_hyperparameter(
             _assign(group, "lr", rate)
     if name == "lr":
         _remember(own, groups)
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer itself, out of the wrappers of Accelerate and Fabric, which share its parameter groups."""
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    return optimizer
 
 
 def _number(name: str, value: Any) -> float:

@@ -11,6 +11,7 @@ import torch
 
 from tuneflow.errors import CheckpointUnreadable, InvalidArgument, InvalidArgumentType, TuneflowWarning, UsageError
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit
+from tuneflow_integrations.ranks import Reporter
 from tuneflow_integrations.torch.checkpoint import TorchCheckpoint
 from tuneflow_integrations.torch.generators import reseed, set_generator_states
 from tuneflow_integrations.torch.live import Live
@@ -137,20 +138,20 @@ def epochs(
         UsageError: an epoch ended without ``epoch.report``.
         InvalidArgumentType: an object has no ``state_dict``.
     """
-    return frame(trial, n, _Objects(objects) if checkpoint else None, live, "epochs")
+    return frame(Target(trial, "epochs"), n, _Objects(objects) if checkpoint else None, live)
 
 
-def frame(trial: Any, n: int, state: State | None, live: Any, call: str) -> Iterator[Epoch]:
-    """``epochs`` over any kind of state."""
+def frame(target: Reporter, n: int, state: State | None, live: Any) -> Iterator[Epoch]:
+    """``epochs`` over any kind of state, for a trial of one process or of several."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InvalidArgument(f"n={n!r} must be an integer >= 1: the epochs in all")
-    loop = _Loop(Target(trial, call), n, state, Live(live))
+    loop = _Loop(target, n, state, Live(live))
     loop.restore(loop.target.checkpoint)
     return loop.run()
 
 
 class _Loop:
-    def __init__(self, target: Target, n: int, state: State | None, live: Live) -> None:
+    def __init__(self, target: Reporter, n: int, state: State | None, live: Live) -> None:
         self.target = target
         self._n = n
         self._state = state

@@ -1,9 +1,8 @@
-"""What the ranks of one training share."""
+"""What goes into a checkpoint besides what Lightning puts there, in a form that it can read again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -12,29 +11,7 @@ import torch
 
 from tuneflow_integrations.torch.generators import generator_states
 
-__all__ = ["Facts", "all_generator_states", "broadcast", "loadable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What every rank has to know of the trial.
-
-    Attributes:
-        number: the trial's number.
-        seed: its seed.
-        config: its flat configuration, plain values.
-        start_step: the step of its checkpoint; 0 without one.
-    """
-
-    number: int
-    seed: int
-    config: dict[str, Any]
-    start_step: int
-
-
-def broadcast(trainer: Any, value: Any) -> Any:
-    """Rank 0's value on every rank."""
-    return value if trainer.world_size == 1 else trainer.strategy.broadcast(value, src=0)
+__all__ = ["all_generator_states", "loadable"]
 
 
 def all_generator_states() -> list[dict[str, Any]]:
