@@ -145,6 +145,8 @@ class Session:
             self._save(checkpoint, step, answer)
         if answer.save and isinstance(decision, Exploit) and not is_replaced:
             answer = self.channel.receive()  # a copy of itself: known where it lies once it was taken in
+        value = metrics.get(assignment.metric) if isinstance(metrics, Mapping) else metrics
+        assignment.last_value = None if value is None else float(value)
         self._last_s = self.clock.monotonic()
         self.decision = answer.decision
         return answer.decision

@@ -59,7 +59,6 @@ class SessionTrial:
     Attributes:
         number: the trial's number.
         last_step: the last step reported here; None before the first.
-        last_value: the objective at the last step recorded, here or before a resume; None before the first.
     """
 
     def __init__(self, session: Session) -> None:
@@ -68,7 +67,6 @@ class SessionTrial:
         self._attrs: dict[str, Any] = dict(session.assignment.user_attrs)
         self.number = session.assignment.trial
         self.last_step: int | None = None
-        self.last_value: float | None = session.assignment.last_value
 
     # What to try
 
@@ -91,6 +89,11 @@ class SessionTrial:
     def seed(self) -> int:
         """A seed of the trial's own, in [0, 2**32)."""
         return self._session.assignment.seed
+
+    @property
+    def last_value(self) -> float | None:
+        """The objective at the last step reported, here or before a resume; None before the first."""
+        return self._session.assignment.last_value
 
     def seed_everything(self) -> int:
         """Seeds Python's, NumPy's and torch's generators with the trial's own seed, and returns it."""
@@ -156,8 +159,6 @@ class SessionTrial:
         """Reports a value; see ``tuneflow.Trial.report``. An exploit starts the objective again from the top."""
         decision = self._session.report(metrics, checkpoint, step=step)
         self.last_step = step
-        value = metrics.get(self.metric) if isinstance(metrics, Mapping) else metrics
-        self.last_value = None if value is None else float(value)
         if isinstance(decision, Exploit):
             raise self._session.interrupt(decision)
         return decision
