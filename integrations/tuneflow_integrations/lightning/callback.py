@@ -302,7 +302,9 @@ class TuneCallback(_Callback):  # type: ignore[misc]
         self.decision = trial.report(
             lambda: self._metrics.pick(trainer.callback_metrics, self._hint()),
             self.step,
-            (lambda folder: trainer.save_checkpoint(str(Path(folder) / _FILE))) if self._saves else None,
+            (lambda folder: trainer.save_checkpoint(str(Path(folder) / _FILE), weights_only=False))
+            if self._saves
+            else None,
         )
         if isinstance(self.decision, Continue):
             return
