@@ -168,11 +168,12 @@ PROGRAM = textwrap.dedent(
 )
 
 
+@pytest.mark.timeout(240)
 def test_two_processes_pause_and_go_on_together(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(tmp_path / "program.py"), str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=100, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, check=False, timeout=220, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]

@@ -11,6 +11,7 @@ import textwrap
 import pytest
 
 pytest.importorskip("lightning")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # six interpreters import Lightning, on two busy cores
 
 # One program, so that Lightning is imported once: by fork in a loop of one's own and in a worker, then by spawn.
 PROGRAM = textwrap.dedent(
@@ -127,7 +128,7 @@ def found(tmp_path_factory):
     program.write_text(PROGRAM, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program), str(folder)],
-        capture_output=True, text=True, check=False, timeout=110, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, check=False, timeout=280, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     return json.loads(done.stdout.splitlines()[-1])
