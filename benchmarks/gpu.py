@@ -44,6 +44,7 @@ def train(config: dict[str, Any]) -> None:
     """A small network on random data; float16 with a scaler where ``amp`` is set."""
     import torch
     from torch import nn
+
     from tuneflow_integrations.torch import MixedPrecision, epochs
 
     trial = tune.get_trial()

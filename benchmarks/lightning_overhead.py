@@ -33,6 +33,7 @@ def epoch_ms(n_epochs: int, how: str) -> list[float]:
     import lightning
     import torch
     from torch.utils.data import DataLoader, TensorDataset
+
     from tuneflow_integrations.lightning import TuneCallback
 
     class Clock(lightning.Callback):

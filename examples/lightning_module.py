@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from tuneflow_integrations.lightning import TuneCallback
 
 import tuneflow as tune
 from tuneflow.pruners import ASHA
+from tuneflow_integrations.lightning import TuneCallback
 
 N_TRIALS, N_EPOCHS = (4, 4) if "--quick" in sys.argv else (16, 16)
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}

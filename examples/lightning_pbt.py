@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from tuneflow_integrations.lightning import TuneCallback
 
 import tuneflow as tune
 from tuneflow.pruners import PBT
+from tuneflow_integrations.lightning import TuneCallback
 
 N_MEMBERS, N_EPOCHS = (4, 8) if "--quick" in sys.argv else (8, 24)
 SEED = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else 0

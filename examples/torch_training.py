@@ -11,10 +11,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from tuneflow_integrations.torch import MixedPrecision, epochs
 
 import tuneflow as tune
 from tuneflow.pruners import ASHA
+from tuneflow_integrations.torch import MixedPrecision, epochs
 
 N_TRIALS, N_EPOCHS = (4, 4) if "--quick" in sys.argv else (16, 16)
 

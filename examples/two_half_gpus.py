@@ -9,10 +9,10 @@ import sys
 
 import torch
 from torch import nn
-from tuneflow_integrations.torch import epochs
 
 import tuneflow as tune
 from tuneflow.runner.resources import machine
+from tuneflow_integrations.torch import epochs
 
 N_TRIALS, N_EPOCHS = (2, 3) if "--quick" in sys.argv else (8, 20)
 

@@ -10,14 +10,14 @@ import textwrap
 
 import pytest
 import torch
-import tuneflow_integrations.accelerate
-import tuneflow_integrations.fabric
 from accelerate import Accelerator
 from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tuneflow as tune
+import tuneflow_integrations.accelerate
+import tuneflow_integrations.fabric
 from tuneflow.errors import TuneflowWarning
 from tuneflow.pruners import Exploit
 

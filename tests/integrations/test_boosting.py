@@ -6,11 +6,11 @@ import lightgbm
 import numpy as np
 import optuna
 import pytest
-import tuneflow_integrations.lightgbm
-import tuneflow_integrations.xgboost
 import xgboost
 
 import tuneflow as tune
+import tuneflow_integrations.lightgbm
+import tuneflow_integrations.xgboost
 from tuneflow.errors import InvalidArgument, MetricNotLogged
 
 _random = np.random.default_rng(0)

@@ -7,10 +7,10 @@ import logging
 import pytest
 import torch
 from torch import nn
-from tuneflow_integrations.torch import MixedPrecision, TorchCheckpoint, epochs
 
 import tuneflow as tune
 from tuneflow.errors import OutOfMemory
+from tuneflow_integrations.torch import MixedPrecision, TorchCheckpoint, epochs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -99,6 +99,7 @@ def test_cudas_generators_are_restored(tmp_path):
 def _lightning(config):
     import lightning
     from torch.utils.data import DataLoader, TensorDataset
+
     from tuneflow_integrations.lightning import TuneCallback
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
-from tuneflow_integrations.lightning import TuneCallback
-from tuneflow_integrations.torch import ResumableLoader
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument, MetricNotLogged, TuneflowWarning, UsageError
 from tuneflow.pruners import Continue, Exploit, Stop
+from tuneflow_integrations.lightning import TuneCallback
+from tuneflow_integrations.torch import ResumableLoader
 
 torch.set_num_threads(1)
 for _name in ("lightning.pytorch", "pytorch_lightning", "lightning.fabric", "lightning_fabric"):

@@ -14,11 +14,11 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from tuneflow_integrations.sklearn import TuneSearchCV
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.pruners import ASHA, PBT
+from tuneflow_integrations.sklearn import TuneSearchCV
 
 X, Y = load_iris(return_X_y=True)
 

@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import tuneflow as tune
+from tuneflow.errors import CheckpointUnreadable, InvalidArgument, InvalidArgumentType, MetricNotLogged, TuneflowWarning
 from tuneflow_integrations.torch import Live, MixedPrecision, ResumableLoader, TorchCheckpoint, set_hyperparameter
 from tuneflow_integrations.torch.generators import generator_states, set_generator_states
 from tuneflow_integrations.torch.loop import epochs
 from tuneflow_integrations.trials import Metrics
-
-import tuneflow as tune
-from tuneflow.errors import CheckpointUnreadable, InvalidArgument, InvalidArgumentType, MetricNotLogged, TuneflowWarning
 
 torch.set_num_threads(1)
 

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
-from tuneflow_integrations.torch import ResumableLoader, TorchCheckpoint, epochs
 
 import tuneflow as tune
 from tuneflow.errors import CheckpointUnreadable, TuneflowWarning, UsageError
 from tuneflow.pruners import PBT, Continue, Exploit, Pause, Stop
+from tuneflow_integrations.torch import ResumableLoader, TorchCheckpoint, epochs
 
 torch.set_num_threads(1)
 _drawn = torch.Generator().manual_seed(0)

@@ -7,11 +7,11 @@ import pytest
 import torch
 import transformers
 from torch import nn
-from tuneflow_integrations.transformers import TuneCallback
 
 import tuneflow as tune
 from tuneflow.errors import MetricNotLogged
 from tuneflow.pruners import Exploit
+from tuneflow_integrations.transformers import TuneCallback
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
