@@ -14,10 +14,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from tuneflow_integrations.lightning import TuneCallback
 
 import tuneflow as tune
 from tuneflow.pruners import ASHA
+from tuneflow_integrations.lightning import TuneCallback
 from tuneflow_integrations.mlflow import MLflowLogger
 
 N_TRIALS, N_EPOCHS = (4, 3) if "--quick" in sys.argv else (16, 9)

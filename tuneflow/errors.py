@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "CheckpointMissing",
+    "CheckpointUnreadable",
     "ExperimentExists",
     "ExperimentNotFound",
     "InvalidArgument",
@@ -15,6 +16,7 @@ __all__ = [
     "JournalNotWritten",
     "LogNotWritten",
     "MetricMissing",
+    "MetricNotLogged",
     "MissingLibrary",
     "NotResumable",
     "OutOfMemory",
@@ -119,6 +121,26 @@ class MetricMissing(TuneflowError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class MetricNotLogged(MetricMissing):
+    """A training library has not logged a metric that is to be reported.
+
+    Attributes:
+        metric: the metric's name.
+        reported: the metrics that were logged.
+    """
+
+    def __init__(self, metric: str, logged: list[str], hint: str = "") -> None:
+        super().__init__(metric, logged, "metrics")
+        known = ", ".join(logged) or "none"
+        self.args = (
+            f"metric {metric!r} was not logged; logged are: {known}. {hint or 'Log it, or name one of these'}",
+        )
+
+
+class CheckpointUnreadable(TuneflowError, OSError):
+    """A checkpoint was cut off or damaged, and there is none before it that can be read."""
 
 
 class CheckpointMissing(UsageError):

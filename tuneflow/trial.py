@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tuneflow.errors import UsageError
 from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
+from tuneflow.seeding import seed_everything
 
 if TYPE_CHECKING:
     import optuna
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["Owner", "Trial", "should_prune"]
 
 
+class Named(Protocol):
+    """What a trial needs of its study's objectives."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Owner(Protocol):
     """What a trial needs of its study."""
+
+    @property
+    def objectives(self) -> Named: ...
 
     def report_for(
         self, trial: Trial, metrics: Mapping[str, Any] | Any, step: int | None, checkpoint: Any
@@ -153,6 +164,15 @@ class Trial:
     def seed(self) -> int:
         """A seed of the trial's own, derived from the study's seed and the number, in [0, 2**32)."""
         return self._owner.seed_of(self)
+
+    def seed_everything(self) -> int:
+        """Seeds Python's, NumPy's and torch's generators with the trial's own seed, and returns it."""
+        return seed_everything(self.seed)
+
+    @property
+    def metric(self) -> str:
+        """The name of the (first) objective; "value" where it has none."""
+        return self._owner.objectives.name
 
     @property
     def checkpoint(self) -> Any:

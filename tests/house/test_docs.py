@@ -94,7 +94,7 @@ NOT_RUN_BLOCKS = [
 
 @pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=named)
 def test_blocks_run(page, tmp_path):
-    program = tmp_path / f"{page.stem}.py"
+    program = tmp_path / f"{page.stem}_page.py"  # not under the name of the library that it is about
     program.write_text(script(python_blocks(page.read_text(encoding="utf-8"))), encoding="utf-8")
     run_program(program)
 

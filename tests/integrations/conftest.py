@@ -1,4 +1,4 @@
-"""A headless Chromium, for what only a browser can tell: whether a tracker's page shows what a user looks for."""
+"""A headless Chromium, for what only a browser can tell, and a pruner that decides what a test wants to see."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tuneflow.pruners import Continue, Pause, Pruner, Stop
 
 # Looks through shadow roots too, in which TensorBoard hides its elements.
 _DEEP = """
@@ -127,3 +129,45 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     made = Browser(program, tmp_path / "profile")
     yield made
     made.close()
+
+
+class Scripted(Pruner):
+    """Answers the reports named in ``script`` by ``{(trial, step): decision}``; paused trials go on when asked for.
+
+    ``on_resume`` holds by trial what a paused one is answered when it goes on: an exploit, say.
+    """
+
+    def __init__(self, script=(), needs_checkpoints=False, on_resume=()):
+        self.script = dict(script)
+        self.resumes = dict(on_resume)
+        self.needs_checkpoints = needs_checkpoints
+        self.paused = []
+        self.reports = []
+
+    def on_report(self, trial, step, value, checkpoint, decided=None):
+        self.reports.append((trial, step))
+        decision = decided or self.script.get((trial, step), Continue())
+        if isinstance(decision, Pause):
+            self.paused.append(trial)
+        return decision
+
+    def next_resume(self, more=True):
+        return self.paused.pop(0) if self.paused else None
+
+    def on_resume(self, trial):
+        return self.resumes.get(trial, Continue())
+
+
+@pytest.fixture
+def scripted():
+    return Scripted
+
+
+@pytest.fixture
+def pause():
+    return Pause()
+
+
+@pytest.fixture
+def stop():
+    return Stop()

@@ -38,4 +38,6 @@ def assignment_for(study: Study, trial: Trial, rules: Rules, trainable: Any, key
         echo=f"[{trial.trial_id}] " if rules.echoes else None,
         sections=study.sections,
         study_id=study.uid if study.sections else "",
+        metric=study.objectives.name,
+        last_value=trial.last_value,
     )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tuneflow.checkpoint import Reason
 from tuneflow.pruners.base import Decision
+from tuneflow.seeding import seed_everything
 
 __all__ = ["Answer", "Assignment", "Event", "Failed", "Finished", "Lost", "Reported", "Saved", "Suggested", "TrialInfo"]
 
@@ -41,6 +42,8 @@ class Assignment:
         echo: what is put before each line that the trial prints where it is shown too; None to keep it in files only.
         sections: trackers' settings by name, which the trainable's configuration holds besides ``config``.
         study_id: the study's ``uid`` where there are such settings.
+        metric: the name of the (first) objective; "value" where it has none.
+        last_value: the objective at the last step recorded; None before the first.
     """
 
     trial: int
@@ -64,6 +67,8 @@ class Assignment:
     echo: str | None = None
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     study_id: str = ""
+    metric: str = "value"
+    last_value: float | None = None
 
     def info(self) -> TrialInfo:
         """What ``tune.get_trial()`` returns."""
@@ -83,6 +88,7 @@ class TrialInfo:
         seed: the trial's own, in [0, 2**32).
         attempt: from 1.
         experiment: the experiment's name.
+        metric: the name of the (first) objective; "value" where it has none.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -97,6 +103,7 @@ class TrialInfo:
         self.attempt = assignment.attempt
         self.experiment = assignment.name
         self.start_step = assignment.start_step
+        self.metric = assignment.metric
         self._folder = assignment.folder
 
     @property
@@ -106,6 +113,10 @@ class TrialInfo:
 
         Path(self._folder).mkdir(parents=True, exist_ok=True)
         return self._folder
+
+    def seed_everything(self) -> int:
+        """Seeds Python's, NumPy's and torch's generators with the trial's own seed, and returns it."""
+        return seed_everything(self.seed)
 
     def __repr__(self) -> str:
         return f"TrialInfo(trial_id={self.trial_id!r}, config={self.config!r}, device={self.device!r})"

@@ -145,6 +145,7 @@ class Session:
             self._save(checkpoint, step, answer)
         if answer.save and isinstance(decision, Exploit) and not is_replaced:
             answer = self.channel.receive()  # a copy of itself: known where it lies once it was taken in
+        assignment.last_value = _number(metrics.get(assignment.metric) if isinstance(metrics, Mapping) else metrics)
         self._last_s = self.clock.monotonic()
         self.decision = answer.decision
         return answer.decision
@@ -185,6 +186,13 @@ class Session:
         self._rhythm.saved(start_s, self.clock.monotonic())
         reason: Reason = "kept" if answer.keep else "needed" if answer.save else "recovery"
         self.channel.send(Saved(assignment.trial, assignment.attempt, step, self.iteration, staged, reason))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError):  # a run without a metric may report anything
+        return None
 
 
 _current: list[Session] = []

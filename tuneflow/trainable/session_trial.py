@@ -7,6 +7,7 @@ from typing import Any
 
 from tuneflow.errors import UsageError
 from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
+from tuneflow.seeding import seed_everything
 from tuneflow.trainable.messages import Suggested
 from tuneflow.trainable.session import Session
 
@@ -88,6 +89,20 @@ class SessionTrial:
     def seed(self) -> int:
         """A seed of the trial's own, in [0, 2**32)."""
         return self._session.assignment.seed
+
+    @property
+    def last_value(self) -> float | None:
+        """The objective at the last step reported, here or before a resume; None before the first."""
+        return self._session.assignment.last_value
+
+    def seed_everything(self) -> int:
+        """Seeds Python's, NumPy's and torch's generators with the trial's own seed, and returns it."""
+        return seed_everything(self.seed)
+
+    @property
+    def metric(self) -> str:
+        """The name of the (first) objective; "value" where it has none."""
+        return self._session.assignment.metric
 
     @property
     def start_step(self) -> int:

@@ -1,0 +1,138 @@
+"""``TuneSearchCV`` is a scikit-learn search: fit, predict, cv_results_, and partial fits that can be stopped."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import load_iris, make_regression
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge, SGDClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+import tuneflow as tune
+from tuneflow.errors import InvalidArgument, UsageError
+from tuneflow.pruners import ASHA, PBT
+from tuneflow_integrations.sklearn import TuneSearchCV
+
+X, Y = load_iris(return_X_y=True)
+
+
+class Counting(ClassifierMixin, BaseEstimator):
+    """Gets better by ``rate`` with each partial fit."""
+
+    def __init__(self, rate=0.1):
+        self.rate = rate
+
+    def fit(self, X, y):
+        raise NotImplementedError
+
+    def partial_fit(self, X, y, classes=None):
+        self.classes_ = classes
+        self.n_fits_ = getattr(self, "n_fits_", 0) + 1
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+    def score(self, X, y):
+        return self.rate * self.n_fits_
+
+
+def test_the_search_scores_as_scikit_learn_does():
+    pipeline = make_pipeline(StandardScaler(), SVC(random_state=0))
+    space = {"svc__C": tune.loguniform(0.01, 100), "svc__kernel": tune.choice(["rbf", "linear"])}
+    search = TuneSearchCV(pipeline, space, n_trials=4, cv=3, random_state=1).fit(X, Y)
+    results = search.cv_results_
+    assert len(results["params"]) == 4
+    for row, params in enumerate(results["params"]):
+        scores = cross_val_score(clone(pipeline).set_params(**params), X, Y, cv=3)
+        assert [results[f"split{split}_test_score"][row] for split in range(3)] == pytest.approx(list(scores))
+        assert results["mean_test_score"][row] == pytest.approx(scores.mean())
+        assert results["std_test_score"][row] == pytest.approx(scores.std())
+        assert results["param_svc__C"][row] == params["svc__C"]
+    assert search.best_score_ == max(results["mean_test_score"])
+    assert results["rank_test_score"][search.best_index_] == 1
+    assert search.best_params_ == results["params"][search.best_index_]
+    assert (search.predict(X) == search.best_estimator_.predict(X)).all()
+    assert search.score(X, Y) > 0.9
+    assert (search.n_features_in_, list(search.classes_)) == (4, [0, 1, 2])
+    assert not hasattr(search, "predict_proba"), "as the estimator has none"
+    again = TuneSearchCV(pipeline, space, n_trials=4, cv=3, random_state=1).fit(X, Y)
+    assert again.best_params_ == search.best_params_
+
+
+def test_it_can_be_cloned_pickled_and_nested():
+    search = TuneSearchCV(SVC(), {"C": tune.loguniform(0.1, 10)}, n_trials=2, cv=2, random_state=0)
+    assert len(cross_val_score(clone(search), X, Y, cv=2)) == 2
+    fitted = search.fit(X, Y)
+    fitted.study_ = None
+    assert (pickle.loads(pickle.dumps(fitted)).predict(X) == fitted.predict(X)).all()
+
+
+def test_regression_with_a_scoring():
+    inputs, targets = make_regression(60, 3, noise=1.0, random_state=0)
+    space = {"alpha": tune.loguniform(1e-3, 100)}
+    search = TuneSearchCV(Ridge(), space, n_trials=5, scoring="neg_mean_squared_error", random_state=0)
+    search.fit(inputs, targets)
+    assert search.best_score_ < 0
+    assert search.score(inputs, targets) < 0
+    assert search.best_params_["alpha"] == min(params["alpha"] for params in search.cv_results_["params"])
+
+
+@pytest.mark.parametrize("promote", [False, True])
+def test_partial_fits_are_stopped_and_paused(promote):
+    """ASHA ends bad candidates early; a paused one goes on with the model that it had."""
+    space = {"rate": tune.choice([0.01, 0.02, 0.03, 0.04, 0.05, 0.06])}
+    pruner = ASHA(max_resource=9, reduction_factor=3, promote=promote)
+    search = TuneSearchCV(Counting(), space, n_trials=9, cv=2, pruner=pruner, max_iters=9, random_state=3).fit(X, Y)
+    n_iters, rates = search.cv_results_["n_iters"], [params["rate"] for params in search.cv_results_["params"]]
+    assert search.cv_results_["mean_test_score"] == pytest.approx(np.array(rates) * n_iters), "no step is done twice"
+    assert set(n_iters) <= {1, 3, 9}
+    assert {1, 9} <= set(n_iters)
+    assert set(search.cv_results_["state"]) == {"COMPLETE", "PRUNED"}
+    assert search.best_estimator_.n_fits_ == 9
+    assert list(search.best_estimator_.classes_) == [0, 1, 2]
+
+
+def test_a_real_partial_fit_in_two_processes():
+    space = {"alpha": tune.loguniform(1e-5, 1e-1)}
+    pruner = ASHA(max_resource=4, reduction_factor=2)
+    search = TuneSearchCV(
+        SGDClassifier(random_state=0), space, n_trials=4, cv=3, pruner=pruner, max_iters=4, n_jobs=2, random_state=0
+    )
+    assert search.fit(X, Y).score(X, Y) > 0.6
+    tune.shutdown_workers()
+
+
+def test_a_candidate_that_raises_has_the_error_score():
+    space = {"C": tune.choice([1.0, -1.0])}
+    search = TuneSearchCV(SVC(), space, n_trials=6, cv=2, random_state=1, error_score=0.0).fit(X, Y)
+    bad = np.array([params["C"] < 0 for params in search.cv_results_["params"]])
+    assert bad.any()
+    assert not bad.all()
+    assert (search.cv_results_["mean_test_score"][bad] == 0.0).all()
+    assert search.best_params_ == {"C": 1.0}
+    with pytest.raises(ValueError, match="'C' parameter of SVC"):
+        TuneSearchCV(SVC(), {"C": tune.choice([-1.0])}, n_trials=1, cv=2, error_score="raise").fit(X, Y)
+
+
+def test_bad_input_is_found_before_anything_runs():
+    with pytest.raises(InvalidArgument, match=r"SVC has no parameter c; it has: .*C"):
+        TuneSearchCV(SVC(), {"c": tune.uniform(0, 1)}).fit(X, Y)
+    with pytest.raises(InvalidArgument, match="needs max_iters="):
+        TuneSearchCV(SVC(), {}, pruner="asha").fit(X, Y)
+    with pytest.raises(InvalidArgument, match="needs an estimator with partial_fit; SVC has none"):
+        TuneSearchCV(SVC(), {}, max_iters=3).fit(X, Y)
+    with pytest.raises(InvalidArgument, match="PBT changes parameters on the way"):
+        TuneSearchCV(Counting(), {}, max_iters=3, pruner=PBT({"rate": tune.uniform(0, 1)})).fit(X, Y)
+    search = TuneSearchCV(SVC(), {"C": tune.uniform(1, 2)}, n_trials=1, cv=2, refit=False)
+    with pytest.raises(NotFittedError):
+        search.predict(X)
+    with pytest.raises(UsageError, match="refit=False"):
+        search.fit(X, Y).predict(X)

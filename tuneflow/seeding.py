@@ -1,0 +1,31 @@
+"""One seed for all the generators that training code draws from."""
+
+from __future__ import annotations
+
+import random
+
+from tuneflow.errors import MissingLibrary
+from tuneflow.registry import resolve
+
+__all__ = ["seed_everything"]
+
+
+def seed_everything(seed: int) -> int:
+    """Seeds Python's, NumPy's and, where torch is installed, torch's global generators, those of CUDA included.
+
+    Args:
+        seed: in [0, 2**32).
+
+    Returns:
+        The seed.
+    """
+    try:
+        seed_torch = resolve("generators", "torch")
+    except MissingLibrary:
+        import numpy as np
+
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  # training code draws from the global generator: that is the point
+    else:
+        seed_torch(seed)
+    return seed
