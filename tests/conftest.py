@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # per core, and a numerical library that starts a thread per core on top of that makes all of them wait.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
+# Keras looks for TensorFlow otherwise, and what another library has imported of it by then is left half made.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 # Inherited by every process that a test starts, however deep, and by those whose parent has already gone.
 _MARK = "TUNEFLOW_TEST_PROCESS"
 os.environ[_MARK] = uuid.uuid4().hex

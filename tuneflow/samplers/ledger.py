@@ -116,6 +116,8 @@ class Ledger:
         self._study = identity
         running = []
         for number in [*self._open, *range(self._n_seen, len(trials))]:
+            if number >= len(trials):
+                continue  # each thread has a list of its own, and this one's is older than what another has seen
             trial = trials[number]
             if trial.state is TrialState.RUNNING or trial.state is TrialState.WAITING:
                 self._open[number] = None
@@ -123,7 +125,7 @@ class Ledger:
                     running.append(Running(number, trial.params))
             elif self._open.get(number) is not trial:
                 self._see(study, trial, is_maximized)
-        self._n_seen = len(trials)
+        self._n_seen = max(self._n_seen, len(trials))
         self.running = running
         return is_other
 
