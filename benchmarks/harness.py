@@ -356,6 +356,21 @@ def reply(data: Mapping[str, Any]) -> None:
         Path(path).write_text(text, encoding="utf-8")
 
 
+def reply_curves(version: str, measures: Mapping[str, Callable[[int, float], float]]) -> None:
+    """For a peer's script that measures by size: ``SIZE ... [--budget SECONDS]``, a curve per measure.
+
+    Args:
+        version: of the peer.
+        measures: by name, what is called with a size and the seconds that it may spend, and returns a figure.
+    """
+    arguments = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    arguments.add_argument("sizes", nargs="+", type=int)
+    arguments.add_argument("--budget", type=float, default=1.0)
+    given = arguments.parse_args()
+    curves = {name: [measure(size, given.budget) for size in given.sizes] for name, measure in measures.items()}
+    reply({"version": version, "curves": curves})
+
+
 def main(measure: Callable[[Report, bool], None]) -> int:
     """Runs one benchmark: prints its table, writes ``results/NAME.json`` and returns the exit status."""
     arguments = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)

@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import harness
+import workloads
 
 import tuneflow as tune
 from tuneflow.pruners import PBT
@@ -23,24 +24,8 @@ N_MEMBERS, N_STEPS, INTERVAL = 8, 50, 5
 MAX_S = 2.0
 
 
-class Walk(tune.Trainable):
-    def setup(self, config: dict[str, float]) -> None:
-        self.lr, self.loss = config["lr"], 1.0
-
-    def step(self) -> dict[str, float]:
-        time.sleep(0.001)
-        self.loss *= 1 - self.lr
-        return {"loss": self.loss}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        Path(checkpoint_dir, "loss").write_text(repr(self.loss))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.loss = float(Path(checkpoint_dir, "loss").read_text())
-
-    def reset_config(self, new_config: dict[str, float]) -> bool:
-        self.lr = new_config["lr"]
-        return True
+class Walk(workloads.Walk, tune.Trainable):
+    pass
 
 
 class Counter(tune.callbacks.Callback):

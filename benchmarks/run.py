@@ -15,7 +15,7 @@ from pathlib import Path
 
 import harness
 
-NOT_BENCHMARKS = {"harness", "run"}
+NOT_BENCHMARKS = {"harness", "run", "workloads"}
 
 
 def names() -> list[str]:

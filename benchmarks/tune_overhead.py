@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import harness
+import workloads
 
 import tuneflow as tune
 
@@ -22,22 +23,8 @@ N_REPORTS = 10
 MIN_SPEEDUP = 15.0
 
 
-class Trivial(tune.Trainable):
-    def setup(self, config: dict[str, float]) -> None:
-        self.x = config["x"]
-
-    def step(self) -> dict[str, float]:
-        return {"loss": self.x + self.iteration}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        pass
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        pass
-
-    def reset_config(self, new_config: dict[str, float]) -> bool:
-        self.x = new_config["x"]
-        return True
+class Trivial(workloads.Trivial, tune.Trainable):
+    pass
 
 
 def seconds(folder: Path, name: str, n_trials: int) -> float:

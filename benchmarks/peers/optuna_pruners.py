@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 from typing import Any
 
@@ -36,19 +35,18 @@ def decision_us(pruner: Any, state: TrialState, size: int, budget_s: float) -> f
     return harness.microseconds_each(prepare, lambda trial: trial.should_prune(), budget_s=budget_s)
 
 
+def asha_us(size: int, budget_s: float) -> float:
+    halving = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)
+    return decision_us(halving, TrialState.PRUNED, size, budget_s)
+
+
+def median_us(size: int, budget_s: float) -> float:
+    return decision_us(optuna.pruners.MedianPruner(n_startup_trials=3), TrialState.COMPLETE, size, budget_s)
+
+
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("sizes", nargs="+", type=int)
-    arguments.add_argument("--budget", type=float, default=1.0)
-    given = arguments.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    curves: dict[str, list[float]] = {"ASHA": [], "median": []}
-    for size in given.sizes:
-        halving = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)
-        curves["ASHA"].append(decision_us(halving, TrialState.PRUNED, size, given.budget))
-        median = optuna.pruners.MedianPruner(n_startup_trials=3)
-        curves["median"].append(decision_us(median, TrialState.COMPLETE, size, given.budget))
-    harness.reply({"version": optuna.__version__, "curves": curves})
+    harness.reply_curves(optuna.__version__, {"ASHA": asha_us, "median": median_us})
 
 
 if __name__ == "__main__":

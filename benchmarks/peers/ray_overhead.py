@@ -9,27 +9,14 @@ import time
 
 import harness
 import ray
+import workloads
 from ray import tune
 
 N_REPORTS = 10
 
 
-class Trivial(tune.Trainable):
-    def setup(self, config: dict[str, float]) -> None:
-        self.x = config["x"]
-
-    def step(self) -> dict[str, float]:
-        return {"loss": self.x + self.iteration}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        pass
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        pass
-
-    def reset_config(self, new_config: dict[str, float]) -> bool:
-        self.x = new_config["x"]
-        return True
+class Trivial(workloads.Trivial, tune.Trainable):
+    pass
 
 
 def seconds(folder: str, n_trials: int) -> float:

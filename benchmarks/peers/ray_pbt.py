@@ -8,34 +8,18 @@ import os
 import random
 import tempfile
 import time
-from pathlib import Path
 
 import harness
 import ray
+import workloads
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 
 N_MEMBERS, N_STEPS, INTERVAL = 8, 50, 5
 
 
-class Walk(tune.Trainable):
-    def setup(self, config: dict[str, float]) -> None:
-        self.lr, self.loss = config["lr"], 1.0
-
-    def step(self) -> dict[str, float]:
-        time.sleep(0.001)
-        self.loss *= 1 - self.lr
-        return {"loss": self.loss}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        Path(checkpoint_dir, "loss").write_text(repr(self.loss))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.loss = float(Path(checkpoint_dir, "loss").read_text())
-
-    def reset_config(self, new_config: dict[str, float]) -> bool:
-        self.lr = new_config["lr"]
-        return True
+class Walk(workloads.Walk, tune.Trainable):
+    pass
 
 
 def seconds(folder: str, n_members: int, n_steps: int) -> tuple[float, int]:

@@ -7,7 +7,6 @@ with the fields that the schedulers read: what they cost in Tune is left out, in
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import logging
 import random
@@ -163,14 +162,9 @@ def pbt_us(size: int, budget_s: float) -> float:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("sizes", nargs="+", type=int)
-    arguments.add_argument("--budget", type=float, default=1.0)
-    given = arguments.parse_args()
     logging.disable(logging.WARNING)
     measures = {"ASHA": asha_us, "median": median_us, "HyperBand": hyperband_us, "PBT": pbt_us}
-    curves = {name: [measure(size, given.budget) for size in given.sizes] for name, measure in measures.items()}
-    harness.reply({"version": ray.__version__, "curves": curves})
+    harness.reply_curves(ray.__version__, measures)
 
 
 if __name__ == "__main__":

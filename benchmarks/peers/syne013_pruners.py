@@ -5,7 +5,6 @@ Filled through its own interface, since its rungs are lists that it keeps sorted
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime as dt
 import importlib.metadata
@@ -46,13 +45,8 @@ def asha_us(size: int, budget_s: float) -> float:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("sizes", nargs="+", type=int)
-    arguments.add_argument("--budget", type=float, default=1.0)
-    given = arguments.parse_args()
     logging.disable(logging.WARNING)
-    curves = {"ASHA": [asha_us(size, given.budget) for size in given.sizes]}
-    harness.reply({"version": importlib.metadata.version("syne-tune"), "curves": curves})
+    harness.reply_curves(importlib.metadata.version("syne-tune"), {"ASHA": asha_us})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Called as Syne Tune's tuner calls them, with a searcher that costs next to nothi
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import importlib.metadata
 import logging
@@ -88,14 +87,9 @@ def pbt_us(size: int, budget_s: float) -> float:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("sizes", nargs="+", type=int)
-    arguments.add_argument("--budget", type=float, default=1.0)
-    given = arguments.parse_args()
     logging.disable(logging.WARNING)
     measures = {"ASHA": asha_us, "median": median_us, "PBT": pbt_us}
-    curves = {name: [measure(size, given.budget) for size in given.sizes] for name, measure in measures.items()}
-    harness.reply({"version": importlib.metadata.version("syne-tune"), "curves": curves})
+    harness.reply_curves(importlib.metadata.version("syne-tune"), measures)
 
 
 if __name__ == "__main__":
