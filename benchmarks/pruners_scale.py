@@ -1,7 +1,7 @@
 """What our pruners' decisions cost at and between rungs, and whether that grows with the number of trials known.
 
 Each figure is the median time of one ``on_report`` in microseconds, with that many trials known before. What others
-take for the same stands in ``pruner_decisions.py``.
+take for the same, and what PBT takes at its interval, stands in ``pruner_decisions.py``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import harness
 
-from tuneflow.pruners import ASHA, HyperBand, MedianStopping, NoPruner, Pause, Pruner
+from tuneflow.pruners import ASHA, PB2, PBT, HyperBand, MedianStopping, NoPruner, Pause, Pruner
 
 SIZES = (100, 1_000, 10_000, 100_000)
 FLAT = 0.2
@@ -22,7 +23,10 @@ FLAT = 0.2
 
 
 def known(pruner: Pruner, n: int, steps: list[int], random_: random.Random) -> None:
-    """Lets ``n`` trials report at ``steps`` until they are stopped, and end; a paused one is left paused."""
+    """Lets ``n`` trials report at ``steps`` until they are stopped, and end.
+
+    A paused one is left paused, and the members of a population live on.
+    """
     from optuna.trial import TrialState
 
     for trial in range(n):
@@ -31,7 +35,7 @@ def known(pruner: Pruner, n: int, steps: list[int], random_: random.Random) -> N
             decision = pruner.on_report(trial, step, random_.random(), False)
             if decision.should_stop:
                 break
-        if not isinstance(decision, Pause):
+        if not (isinstance(decision, Pause) or pruner.needs_checkpoints):
             pruner.on_end(trial, TrialState.PRUNED)
     for trial in pruner.take_dropped():
         pruner.on_end(trial, TrialState.PRUNED)
@@ -51,33 +55,55 @@ def timed(pruner: Pruner, n: int, before: list[int], step: int, random_: random.
     return statistics.median(samples) / 1_000
 
 
-CASES: dict[str, tuple[Callable[[], Pruner], list[int], list[int], int]] = {
-    # name: (pruner, steps of the trials known, steps before the timed one, the timed step)
-    "NoPruner": (NoPruner, [1], [], 1),
-    "ASHA stopping, between rungs": (lambda: ASHA(256, min_resource=2), [2], [], 1),
-    "ASHA stopping, at a rung": (lambda: ASHA(256, min_resource=2), [2], [1], 2),
-    "ASHA promotion, between rungs": (lambda: ASHA(256, min_resource=2, promote=True), [2], [], 1),
-    "ASHA promotion, at a rung": (lambda: ASHA(256, min_resource=2, promote=True), [2], [1], 2),
-    "HyperBand, between rungs": (lambda: HyperBand(3**10), [1], [], 0),
-    "HyperBand, at a rung": (lambda: HyperBand(3**10), [1], [], 1),
-    "HyperBand, at a rung, narrow brackets": (lambda: HyperBand(9), [1], [], 3),
-    "MedianStopping": (lambda: MedianStopping(min_samples_required=3), [1, 2, 3], [], 1),
-    "MedianStopping, within grace": (lambda: MedianStopping(grace_period=2), [1, 2, 3], [], 1),
+class Case(NamedTuple):
+    """A report that is timed, and the microseconds that it may take.
+
+    Attributes:
+        make: the pruner.
+        known: steps at which the trials known have reported.
+        before: steps at which the trial itself has.
+        step: the step of the timed report.
+        limit_us: what has to hold with the most trials known.
+    """
+
+    make: Callable[[], Pruner]
+    known: list[int]
+    before: list[int]
+    step: int
+    limit_us: float
+
+
+CASES = {
+    "NoPruner": Case(NoPruner, [1], [], 1, 1.0),
+    "ASHA stopping, between rungs": Case(lambda: ASHA(256, min_resource=2), [2], [], 1, 1.0),
+    "ASHA stopping, at a rung": Case(lambda: ASHA(256, min_resource=2), [2], [1], 2, 5.0),
+    "ASHA promotion, between rungs": Case(lambda: ASHA(256, min_resource=2, promote=True), [2], [], 1, 1.0),
+    "ASHA promotion, at a rung": Case(lambda: ASHA(256, min_resource=2, promote=True), [2], [1], 2, 5.0),
+    "HyperBand, between rungs": Case(lambda: HyperBand(3**10), [1], [], 0, 5.0),
+    "HyperBand, at a rung": Case(lambda: HyperBand(3**10), [1], [], 1, 5.0),
+    "HyperBand, at a rung, narrow brackets": Case(lambda: HyperBand(9), [1], [], 3, 5.0),
+    "MedianStopping": Case(lambda: MedianStopping(min_samples_required=3), [1, 2, 3], [], 1, 10.0),
+    "MedianStopping, within grace": Case(lambda: MedianStopping(grace_period=2), [1, 2, 3], [], 1, 10.0),
+    "PBT, between intervals": Case(lambda: PBT({"lr": [0.1, 0.2]}), [1], [1], 2, 20.0),
+    "PB2, between intervals": Case(lambda: PB2({"lr": (0.1, 0.2)}), [1], [1], 2, 20.0),
 }
 
 
 def measure(report: harness.Report, quick: bool) -> None:
     sizes = SIZES[:-1] if quick else SIZES
     curves: dict[str, list[float]] = {}
-    for name, (make, steps, before, step) in CASES.items():
+    for name, case in CASES.items():
         curves[name] = []
         for n in sizes:
             random_ = random.Random(0)
-            pruner = make()
-            known(pruner, n, steps, random_)
-            curves[name].append(timed(pruner, n, before, step, random_))
-        claim = f"{name}: growth from {sizes[0]:,} to {sizes[-1]:,} trials (0 flat, 1 linear)"
-        report.add(harness.at_most(claim, harness.growth_exponent(sizes, curves[name]), FLAT, ""))
+            pruner = case.make()
+            known(pruner, n, case.known, random_)
+            curves[name].append(timed(pruner, n, case.before, case.step, random_))
+        growth = harness.growth_exponent(sizes, curves[name])
+        report.add(
+            harness.at_most(f"{name}: on_report at {sizes[-1]:,} trials", curves[name][-1], case.limit_us, "µs"),
+            harness.at_most(f"{name}: growth from {sizes[0]:,} to {sizes[-1]:,} trials", growth, FLAT, ""),
+        )
     report.curve("µs per on_report", sizes, curves)
 
 
