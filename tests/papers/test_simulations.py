@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from benchmarks.papers import asha_mispromotion, asha_stragglers, asha_timeline, counting_ones
 
@@ -32,6 +33,28 @@ def test_synchronous_halving_halves_whole_brackets():
         halving.on_report(trial, 1, float(trial % 256), False)
     assert [halving.next_resume() for _ in range(65)] == [*range(64), None]
     assert halving.take_dropped() == list(range(64, 256))
+
+
+def test_a_lost_trial_holds_no_rung_up_and_counts_as_its_worst():
+    halving = asha_stragglers.SynchronousHalving()
+    for trial in range(257):
+        halving.on_start(trial, {})
+    for trial in range(200):
+        halving.on_report(trial, 1, float(trial), False)
+    for trial in range(200, 256):
+        assert halving.next_resume() is None
+        halving.on_end(trial, TrialState.FAIL)
+    assert [halving.next_resume() for _ in range(65)] == [*range(64), None]
+    assert halving.take_dropped() == list(range(64, 200))
+    for trial in range(64):
+        halving.on_end(trial, TrialState.FAIL)
+    assert halving.next_resume() is None
+
+
+def test_where_dropped_trials_are_lost_fewer_are_trained_to_the_end():
+    again, lost = (asha_stragglers.run("synchronous", 1.33, 0.005, 0, is_lost=is_lost) for is_lost in (False, True))
+    assert lost.n_full < again.n_full
+    assert asha_stragglers.leads({"ASHA": (3.0, 200.0), "synchronous": (2.0, 100.0)}) == (True, False)
 
 
 def test_mispromotions_grow_like_the_square_root():
