@@ -12,7 +12,9 @@ What becomes of a dropped job can be read in two ways, and both are run:
   every configuration of a rung has to complete before the next rung begins. The verdict counts this table, in which
   ASHA has to be ahead in both figures in every cell.
 * Its trial is lost: a synchronous rung goes on without it, as if it had come last. Dropped jobs then hold nobody up,
-  and what the paper shows of them is not at stake; the table says what is left, and no verdict hangs on it.
+  and what the paper shows of them is not at stake. No verdict hangs on this table, in which ASHA is ahead only where
+  few jobs are dropped: a synchronous rung still sends a quarter of all that entered it on, ASHA a quarter of those
+  that came back.
 """
 
 from __future__ import annotations
