@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
-from tuneflow.pruners.base import Exploit, Pause
+from tuneflow.pruners.base import Exploit, Pause, Stop
 from tuneflow.study_core import StudyCore
 from tuneflow.trial import Trial
-from tuneflow.verdicts import PAUSED, is_paused
+from tuneflow.verdicts import DECISION, PAUSED, decode, is_paused
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["AdoptingStudy"]
 
 _RUNNING = TrialState.RUNNING
+
+ENTERED = "tuneflow:entered"
+"""The system attribute of a trial that a deterministic run keeps; see ``tuneflow/runner/timetable.py``."""
 
 
 class AdoptingStudy(StudyCore):
@@ -48,7 +51,33 @@ class AdoptingStudy(StudyCore):
             with drivers.taking_over(dead) as trials:
                 self.fold_others()
                 n_adopted += self._adopt(trials)
+            for trial in self.take_stopped():
+                self.finish(trial)
         return n_adopted
+
+    def take_stopped(self) -> list[Trial]:
+        """Adopted trials that were told to stop and had no time to: handed out once, to be ended."""
+        stopped, self._stopped = self._stopped, []
+        return stopped
+
+    def hand_out_again(self, number: int) -> None:
+        """A paused trial that had been handed out, and has not reported since, is handed out first."""
+        if self._verdicts is not None:
+            self._verdicts.paused.discard(number)
+        self._handed_out.append(number)
+
+    def store_entry(self, trial: Trial, entry: Sequence[int]) -> None:
+        """Keeps with a trial when it entered a slot; the last time counts."""
+        self._storage.set_trial_system_attr(trial.storage_id, ENTERED, list(entry))
+
+    def stored_entries(self) -> list[tuple[int, list[int], int]]:
+        """Number, entry and number of reports of every trial that ever entered a slot, in order of number."""
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        return [
+            (trial.number, list(trial.system_attrs[ENTERED]), len(trial.intermediate_values))
+            for trial in trials
+            if ENTERED in trial.system_attrs
+        ]
 
     def resume(self, more: bool = True, *, busy: Container[int] = ()) -> Trial | None:
         """As ``StudyCore.resume``; trials of dead drivers are among those that may go on."""
@@ -59,10 +88,12 @@ class AdoptingStudy(StudyCore):
 
     def _adopt(self, trials: list[FrozenTrial]) -> int:
         for frozen in trials:
-            self._take_over(frozen.number)
+            trial = self._take_over(frozen.number)
             if PAUSED in frozen.user_attrs:
                 self.sampling.mark_paused(frozen.number)
-            if not is_paused(frozen) or self._verdicts is None:
+            if isinstance(trial.decision, Stop):
+                self._stopped.append(trial)
+            elif not is_paused(frozen) or self._verdicts is None:
                 self._again.append(frozen.number)
         self._again.sort()
         return len(trials)
@@ -81,6 +112,9 @@ class AdoptingStudy(StudyCore):
             trial.change_config(Exploit(donor, config), step)
         if is_paused(frozen):
             trial.decision = Pause()
+        elif steps:
+            decided = decode(frozen.user_attrs.get(f"{DECISION}{steps[-1]}"))
+            trial.decision = decided if isinstance(decided, Stop) else None
         self._live[number] = trial
         self.saving.adopt(number, trial.last_step or 0)
         return trial

@@ -94,6 +94,7 @@ class StudyCore(StudyViews):
         self._live: dict[int, Trial] = {}
         self._again: list[int] = []
         self._handed_out: list[int] = []
+        self._stopped: list[Trial] = []
         self._has_warned_restart = False
         self.sharing = Sharing(inner, clock)
         self._verdicts = make_verdicts(self)

@@ -31,6 +31,7 @@ from tuneflow.runner.ordering import LogicalOrder, Order
 from tuneflow.runner.resources import check_fits
 from tuneflow.runner.results import Results, returned_metrics
 from tuneflow.runner.rules import Rules
+from tuneflow.runner.timetable import Timetable
 from tuneflow.saving import is_needed
 from tuneflow.study import Study
 from tuneflow.trainable.messages import (
@@ -78,6 +79,7 @@ class Loop:
         self._kind: Kind = executor.kind_of(trainable, default=rules.default_kind)
         self._runs: dict[int, Attempt] = {}
         self._order = LogicalOrder(may_suggest=self._kind == "trial") if rules.is_deterministic else Order()
+        self._timetable = Timetable(study, self._order) if rules.is_deterministic else None
         self._results = Results(study.objectives.name, study.hostname, rules.time_attr)
         self._attempts = Attempts(rules)
         self._clock = study.clock if executor.clock is None else executor.clock
@@ -110,6 +112,7 @@ class Loop:
         if self.rules.timeout_s is not None:
             self._deadline_s = self._clock.monotonic() + self.rules.timeout_s
         try:
+            self._close_what_was_decided()
             while True:
                 self._fill()
                 if not self._runs and (self._has_room() or self._is_over()):
@@ -124,6 +127,20 @@ class Loop:
                     self.study.retry(run.trial)  # interrupted: whoever asks next goes on with it
         if self._fatal is not None:
             raise self._fatal
+
+    def _close_what_was_decided(self) -> None:
+        """Trials of an earlier run that were told to stop, and had no time to: they end, in their turn."""
+        leaving = [] if self._timetable is None else self._timetable.restore()
+        for trial in leaving:
+            run = self._runs[trial.number] = Attempt(trial, None)
+            run.verdict = trial.decision  # type: ignore[assignment]  # a pause or a stop
+            self._order.add(Finished(trial.number, trial.attempt, None, False, self._kind))
+        for trial in self.study.take_stopped():
+            if trial.number not in self._runs:
+                self.study.finish(trial)
+        if leaving:
+            self._fill()  # the others are back at their times, so that the first of all is known
+            self._take_in([])
 
     def _check_checkpoints(self) -> None:
         """A class that cannot be saved is refused where the pruner moves trials between each other's states."""
@@ -235,7 +252,10 @@ class Loop:
         rules = self.rules
         limit = rules.trial_timeout_s
         self._runs[trial.number] = Attempt(trial, None if limit is None else self._clock.monotonic() + limit)
-        self._order.enter(trial.number)
+        if self._timetable is None:
+            self._order.enter(trial.number)
+        else:
+            self._timetable.enter(trial)
         trial.resources = rules.request.as_dict()
         trial.device = "cuda:0" if rules.request.gpu else "cpu"  # the first of those that its process sees
         decision = trial.decision
@@ -337,7 +357,10 @@ class Loop:
     def _vacate(self, run: Attempt) -> None:
         number = run.trial.number
         del self._runs[number]
-        self._order.leave(number)
+        if self._timetable is None:
+            self._order.leave(number)
+        else:
+            self._timetable.leave(number)
         self._waiting_for_donor.pop(number, None)
         self._unstarted.discard(number)
         if self.study.saving.is_pending(number):
@@ -409,6 +432,8 @@ class Loop:
         has_progress = (trial.last_step or 0) > run.started_at_step and self.study.saving.has_any(trial.number)
         may_retry = self._attempts.may_retry(trial.number, error, has_progress=has_progress)
         if may_retry and self._fatal is None and not self._is_ending:
+            if self._timetable is not None:
+                self._timetable.come_back(trial.number)
             self.study.retry(trial)
         else:
             self._give_up(trial, error)

@@ -19,11 +19,17 @@ __all__ = ["Arrival", "LogicalOrder", "Order"]
 class Order:
     """Events are handled as they come."""
 
+    now = 0
+    """Logical time of the event that was handed out last."""
+
     def __init__(self) -> None:
         self._queue: deque[Event] = deque()
 
-    def enter(self, trial: int) -> None:
-        """A trial enters a slot."""
+    def enter(self, trial: int, at: int = 0) -> None:
+        """A trial enters a slot, at logical time ``at``."""
+
+    def take_back(self, trial: int) -> None:
+        """The event of this trial that was handed out last is none: it gets another attempt."""
 
     def leave(self, trial: int) -> None:
         """A trial has left its slot; its waiting events are forgotten."""
@@ -59,12 +65,15 @@ class LogicalOrder(Order):
         self._may_suggest = may_suggest
         self._clocks: dict[int, int] = {}
         self._waiting: dict[int, deque[Event]] = {}
-        self.now = 0
-        """Logical time of the event that was handed out last."""
+        self._before: tuple[int, int] = (-1, 0)
 
-    def enter(self, trial: int) -> None:
-        self._clocks[trial] = self.now
+    def enter(self, trial: int, at: int = 0) -> None:
+        self._clocks[trial] = at
         self._waiting[trial] = deque()
+
+    def take_back(self, trial: int) -> None:
+        if self._before[0] == trial:
+            self.now = self._before[1]
 
     def leave(self, trial: int) -> None:
         self._clocks.pop(trial, None)
@@ -83,6 +92,7 @@ class LogicalOrder(Order):
         if best is None or not self._waiting[best.trial]:
             return None
         event = self._waiting[best.trial].popleft()
+        self._before = best.trial, self.now
         self.now = best.time
         self._clocks[best.trial] = best.time
         return event
