@@ -83,6 +83,7 @@ class ProcessExecutor(Executor):
         self._leaving: list[_Seat] = []
         self._selector = selectors.DefaultSelector()
         self._n_oom_kills = n_oom_kills()
+        self._environments: dict[Taken, tuple[tuple[str, str], ...]] = {}
         self._used: dict[int, WorkerProcess] = {}
         self._early: list[Event] = []
         self._killed: dict[int, tuple[str, int]] = {}
@@ -103,8 +104,7 @@ class ProcessExecutor(Executor):
             return
         request = Resources(cpu=assignment.cpu, gpu=assignment.gpu, memory_bytes=assignment.memory_bytes)
         taken = self._slots.take(request)
-        devices = [self._gpus[index] if index < len(self._gpus) else str(index) for index in taken.devices]
-        worker = self._pool.take(worker_environment(request, devices, tuple(os.environ)))
+        worker = self._pool.take(self._environment_of(taken))
         if worker.pid not in self._used:
             self._used[worker.pid] = worker
             worker.update()
@@ -115,6 +115,13 @@ class ProcessExecutor(Executor):
         self._seats[assignment.trial] = seat
         self._selector.register(worker.connection.fileno(), selectors.EVENT_READ, seat)
         worker.send(("run", (assignment.trial, assignment.attempt, self._default_kind, packed)))
+
+    def _environment_of(self, taken: Taken) -> tuple[tuple[str, str], ...]:
+        found = self._environments.get(taken)
+        if found is None:
+            devices = [self._gpus[index] if index < len(self._gpus) else str(index) for index in taken.devices]
+            found = self._environments[taken] = worker_environment(taken.request, devices, tuple(os.environ))
+        return found
 
     # What comes back
 
