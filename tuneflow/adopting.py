@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from tuneflow.plain import plain
 from tuneflow.pruners.base import Exploit, Pause, Stop
 from tuneflow.study_core import StudyCore
 from tuneflow.trial import Trial
@@ -26,15 +27,21 @@ ENTERED = "tuneflow:entered"
 class AdoptingStudy(StudyCore):
     """A study that can go on with what another process began."""
 
-    def adopt(self) -> int:
+    _points: Callable[[int], Mapping[str, Any] | None] | None = None
+
+    def adopt(self, points: Callable[[int], Mapping[str, Any] | None] | None = None) -> int:
         """Takes over all trials that are RUNNING, for a driver that knows itself alone.
 
         ``resume`` hands out those that were not paused first.
+
+        Args:
+            points: gives the fixed part of trial number i, a cell of a grid; see ``runner.rules.Rules``.
 
         Returns:
             How many were taken over.
         """
         left = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(_RUNNING,))
+        self._points = points
         n_adopted = self._adopt([frozen for frozen in left if frozen.number not in self._live])
         self.sharing.drivers.take_all()
         return n_adopted
@@ -101,6 +108,8 @@ class AdoptingStudy(StudyCore):
     def _take_over(self, number: int) -> Trial:
         frozen = self._storage.get_trial(self._storage_id(number))
         self.sharing.drivers.take(frozen)
+        if self._distributions is not None and not self._distributions.keys() <= frozen.params.keys():
+            frozen = self._complete(frozen)
         if self._verdicts is not None:
             self._verdicts.take_over(frozen)
         trial = Trial(self, frozen._trial_id, number, _RUNNING)
@@ -118,3 +127,15 @@ class AdoptingStudy(StudyCore):
         self._live[number] = trial
         self.saving.adopt(number, trial.last_step or 0)
         return trial
+
+    def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
+        """A trial whose driver died between making it and storing its parameters gets those that are missing."""
+        cell = (None if self._points is None else self._points(frozen.number)) or {}
+        pinned = {name: self._grids[name].to_param(value) for name, value in cell.items()}
+        self.sampling.complete(frozen._trial_id, frozen.number, self._distributions or {}, pinned)
+        whole = self._storage.get_trial(frozen._trial_id)
+        if self.space is not None and not self.space.is_exact:
+            self._storage.set_trial_user_attr(frozen._trial_id, "config", plain(self._config_of_frozen(whole)))
+        if self._verdicts is not None:
+            self._fold(self._verdicts, whole)
+        return whole

@@ -27,6 +27,7 @@ from tuneflow.runner.batching import BatchingLoop
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.loop import Loop
 from tuneflow.runner.optimizing import executor_from
+from tuneflow.runner.output import sweep_unclaimed
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from
 from tuneflow.runner.rules import Rules
 from tuneflow.settings import Settings, either
@@ -223,6 +224,7 @@ def run(
         check_same(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
+        sweep_unclaimed(folder)
         study = build_study(
             settings.space if settings.space.definition else None,  # parameters are suggested by the trials, if any
             metric=settings.metric,
@@ -239,7 +241,7 @@ def run(
             has_metric=settings.metric is not None,
             sections=settings.sections,
         )
-        study.adopt()
+        study.adopt(rules.points)
         if not study.optuna.get_trials(deepcopy=False):
             for point in points:
                 study.enqueue_trial(point)

@@ -131,6 +131,24 @@ class Sampling:
         """A trial that was started before."""
         return optuna.Trial(self._study, storage_id)
 
+    def complete(
+        self, storage_id: int, number: int, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]
+    ) -> None:
+        """Has the missing parameters drawn of a trial whose driver died while it was made, as they would have been.
+
+        Args:
+            storage_id: the trial's id in Optuna's storage.
+            number: its number.
+            distributions: of all its parameters.
+            point: parameters that are not to be sampled.
+        """
+        if self._is_seeded:
+            reseed(self._study.sampler, derive(self._seed, number))
+        trial = optuna.Trial(self._study, storage_id)
+        trial._fixed_params = {**point, **trial._fixed_params}
+        for name, distribution in distributions.items():
+            trial._suggest(name, distribution)
+
     def enqueue(self, point: Mapping[str, Any], user_attrs: dict[str, Any] | None, *, skip_if_exists: bool) -> None:
         """Has a point tried next."""
         self._study.enqueue_trial(dict(point), user_attrs=user_attrs, skip_if_exists=skip_if_exists)

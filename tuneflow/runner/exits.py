@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from tuneflow.trainable.program_end import describe
 
-__all__ = ["describe_exit", "tree_memory_bytes"]
+__all__ = ["descendants", "describe_exit", "end_all", "tree_memory_bytes"]
 
 
 def describe_exit(code: int | None, *, is_oom_likely: bool) -> tuple[str, bool]:
@@ -31,24 +33,43 @@ def tree_memory_bytes(roots: Collection[int]) -> dict[int, int]:
 
     Memory that processes share counts in each. Empty where the system does not tell.
     """
+    processes = _processes()
+    found = dict.fromkeys(roots, 0) if processes else {}
+    for pid, (_, held) in processes.items():
+        root = _root_of(pid, processes, found)
+        if root is not None:
+            found[root] += held
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    """The processes that a process has started, and those that they have, whatever session or group they are in."""
+    processes = _processes()
+    return [pid for pid in processes if pid != root and _root_of(pid, processes, (root,)) is not None]
+
+
+def end_all(pids: Iterable[int]) -> None:
+    """SIGKILL to each; those that are gone are passed over."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _root_of(pid: int, processes: Mapping[int, tuple[int, int]], roots: Container[int]) -> int | None:
+    while pid not in roots:
+        if pid not in processes or processes[pid][0] == pid:
+            return None
+        pid = processes[pid][0]
+    return pid
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """Parent and resident bytes of every process, by id; empty where the system does not tell."""
     environment = {**os.environ, "LC_ALL": "C"}
     command = ["ps", "-A", "-o", "pid=,ppid=,rss="]
     try:
-        listing = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, env=environment, check=True
-        ).stdout
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=True)
     except (OSError, subprocess.SubprocessError):
         return {}
-    parents: dict[int, int] = {}
-    held: dict[int, int] = {}
-    for line in listing.splitlines():
-        pid, parent, kilobytes = map(int, line.split())
-        parents[pid], held[pid] = parent, 1024 * kilobytes
-    found = dict.fromkeys(roots, 0)
-    for pid, amount in held.items():
-        ancestor = pid
-        while ancestor not in found and ancestor in parents and parents[ancestor] != ancestor:
-            ancestor = parents[ancestor]
-        if ancestor in found:
-            found[ancestor] += amount
-    return found
+    rows = (map(int, line.split()) for line in done.stdout.splitlines())
+    return {pid: (parent, 1024 * kilobytes) for pid, parent, kilobytes in rows}

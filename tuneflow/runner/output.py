@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["OutputFiles", "last_output", "sweep"]
+__all__ = ["OutputFiles", "last_output", "sweep", "sweep_unclaimed"]
 
 STREAMS = ("stdout", "stderr")
 _LAST_LINES = 20
@@ -70,6 +70,8 @@ class _Stream:
         end = len(new) if is_over else new.rfind(b"\n") + 1
         if end:
             lines = new[:end].splitlines(keepends=True)
+            if not lines[-1].endswith(b"\n"):
+                lines[-1] += b"\n"
             self.n_echoed += end
             with contextlib.suppress(OSError):
                 os.write(self.original, b"".join(prefix + line for line in lines))
@@ -183,6 +185,20 @@ def sweep(folder: str, pid: int) -> None:
             if spare.stat().st_size:
                 Path(folder).mkdir(parents=True, exist_ok=True)
                 spare.rename(_target(folder, stream))
+            else:
+                spare.unlink()
+
+
+def sweep_unclaimed(root: str | os.PathLike[str]) -> None:
+    """After the death of workers and driver together: what stands in spare files is kept under a name that is seen.
+
+    Which trial it belongs to died with them. Called while nobody else works in the experiment's folder.
+    """
+    for spare in Path(root).glob(".output-*-*"):
+        _, pid, stream = spare.name.split("-", 2)
+        with contextlib.suppress(OSError):
+            if spare.stat().st_size:
+                spare.rename(spare.with_name(f"unclaimed-output-{pid}-{stream}.txt"))
             else:
                 spare.unlink()
 

@@ -15,7 +15,7 @@ from tuneflow.clock import SystemClock
 from tuneflow.errors import UnpicklableTrainable
 from tuneflow.pruners.base import CONTINUE
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.exits import describe_exit, tree_memory_bytes
+from tuneflow.runner.exits import descendants, describe_exit, end_all, tree_memory_bytes
 from tuneflow.runner.gpus import find_gpus
 from tuneflow.runner.output import last_output, sweep
 from tuneflow.runner.packing import pack, pack_message
@@ -43,15 +43,17 @@ class _Seat:
         assignment: what it runs.
         taken: what it holds.
         deadline_s: when it is ended by force, once it was told to end.
+        family: the processes that it had started by then, to be ended with it.
     """
 
-    __slots__ = ("assignment", "deadline_s", "taken", "worker")
+    __slots__ = ("assignment", "deadline_s", "family", "taken", "worker")
 
     def __init__(self, worker: WorkerProcess, assignment: Assignment, taken: Taken) -> None:
         self.worker = worker
         self.assignment = assignment
         self.taken = taken
         self.deadline_s = 0.0
+        self.family: list[int] = []
 
 
 class ProcessExecutor(Executor):
@@ -181,7 +183,9 @@ class ProcessExecutor(Executor):
     def _bury(self, seat: _Seat) -> int | None:
         """Ends a worker for good; what its trial printed last goes to the trial's folder."""
         worker = seat.worker
+        family = seat.family or (descendants(worker.pid) if worker.is_alive else [])
         code = worker.kill()
+        end_all(family)
         self._used.pop(worker.pid, None)
         sweep(seat.assignment.folder, worker.pid)
         return code
@@ -233,6 +237,7 @@ class ProcessExecutor(Executor):
         self._vacate(seat)
         self._killed[trial] = seat.assignment.folder, seat.worker.pid
         seat.deadline_s = self._clock.monotonic() + _KILL_GRACE_S
+        seat.family = descendants(seat.worker.pid)  # those in sessions of their own cannot be found later
         seat.worker.terminate()
         self._leaving.append(seat)
 
