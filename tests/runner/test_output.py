@@ -183,3 +183,33 @@ def test_a_retry_goes_on_in_the_same_files(tmp_path) -> None:
 
     analysis = run(fails_once, tmp_path, max_failures=1)
     assert (Path(analysis.trials[0].logdir) / "stdout.txt").read_text() == "attempt 1\nattempt 2\n"
+
+
+def leaves_a_child(config):
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    Path(config["folder"], "pid").write_text(str(child.pid))
+    time.sleep(300)
+
+
+def test_what_a_trial_has_started_ends_with_it(tmp_path) -> None:
+    run(leaves_a_child, tmp_path, config={"folder": str(tmp_path)}, trial_timeout_s=2.0, raise_on_failed_trial=False)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.02)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        pytest.fail("it lives on")
+
+
+def test_output_that_nobody_claims_is_kept_where_it_is_seen(tmp_path) -> None:
+    run(silent, tmp_path, config={"i": 0})
+    folder = tmp_path / "out"
+    (folder / ".output-99999-stdout").write_text("hello")
+    (folder / ".output-99999-stderr").write_text("")
+    run(silent, tmp_path, config={"i": 0}, resume=True)
+    assert (folder / "unclaimed-output-99999-stdout.txt").read_text() == "hello"
+    assert not list(folder.glob(".output*"))

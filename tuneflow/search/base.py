@@ -87,11 +87,17 @@ class Searcher(ABC):
         if self.space is None:
             return constants
         given = Space(constants)
-        twice = [*given.domains, *given.grids, *(key for key in constants if key in self.space)]
+        twice = sorted({*given.domains, *given.grids, *(key for key in constants if key in self.space)})
         if twice or given.has_computed:
             raise InvalidArgument(
                 f"the search space is given twice, in config ({', '.join(map(str, twice)) or 'sample_from'}) and in "
                 f"{type(self).__name__} ({', '.join(map(str, self.space))}); leave it in one place"
+            )
+        own = Space(self.space)
+        if self.space and not (own.domains or own.grids or own.has_computed):
+            raise InvalidArgument(
+                f"space={dict(self.space)!r} of {type(self).__name__} holds nothing to search; write its entries as "
+                f"tuneflow's domains, tune.uniform(0, 1) for (0, 1)"
             )
         return {**constants, **self.space}
 

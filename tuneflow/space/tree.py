@@ -67,6 +67,17 @@ def _container(value: Any) -> tuple[list[tuple[Key, Any]], Callable[[list[Any]],
     return None
 
 
+_FOREIGN = (
+    "hyperopt.pyll",
+    "ray.tune.search.sample",
+    "nevergrad.parametrization",
+    "ConfigSpace",
+    "skopt.space",
+    "scipy.stats._distn",
+)
+"""Where other libraries keep their domains; their users bring them along."""
+
+
 def parse(value: Any, path: Path = ()) -> Node:
     """Turns a nested definition into a tree. Empty containers are constants."""
     name = "/".join(map(str, path))
@@ -76,6 +87,11 @@ def parse(value: Any, path: Path = ()) -> Node:
     if found is None:
         if isinstance(value, set | frozenset) and holds_variable(value):
             raise InvalidArgument(f"{name!r} holds a domain inside a set, which has no order; use a list")
+        if type(value).__module__.startswith(_FOREIGN):
+            raise InvalidArgument(
+                f"{name}={value!r} is a domain of {type(value).__module__.partition('.')[0]}'s, which would be a "
+                f"constant here; write it as tune.uniform, tune.loguniform, tune.randint, tune.choice, ..."
+            )
         return Leaf(name=name, path=path, item=value if isinstance(value, Variable) else fresh(value))
     items, make = found
     return Branch(name=name, path=path, children={key: parse(item, (*path, key)) for key, item in items}, make=make)
