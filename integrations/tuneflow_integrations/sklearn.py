@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, TypeVar
 
 import numpy as np
@@ -176,14 +177,37 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
             )
 
     @property
+    def _estimator_type(self) -> str:
+        # Scikit-learn before 1.6 asks for this; later ones ask for the tags.
+        kind: str = self.estimator._estimator_type
+        return kind
+
+    def __sklearn_tags__(self) -> Any:
+        # Imported here: scikit-learn has it, and calls this method, from 1.6 on.
+        from sklearn.utils import get_tags
+
+        tags, of_estimator = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.estimator_type = of_estimator.estimator_type
+        tags.classifier_tags = deepcopy(of_estimator.classifier_tags)
+        tags.regressor_tags = deepcopy(of_estimator.regressor_tags)
+        tags.input_tags.pairwise = of_estimator.input_tags.pairwise
+        tags.input_tags.sparse = of_estimator.input_tags.sparse
+        return tags
+
+    @property
     def classes_(self) -> Any:
-        """The class labels, of a classifier."""
-        return self._best().classes_
+        """The class labels, of a classifier; AttributeError with ``refit=False``, so that ``hasattr`` is False."""
+        return self._attribute("classes_")
 
     @property
     def n_features_in_(self) -> int:
-        """Number of columns seen by ``fit``."""
-        return int(self._best().n_features_in_)
+        """Number of columns seen by ``fit``; AttributeError with ``refit=False``, so that ``hasattr`` is False."""
+        return int(self._attribute("n_features_in_"))
+
+    def _attribute(self, name: str) -> Any:
+        if not self.refit:
+            raise AttributeError(f"{name} is the best estimator's, and refit=False trained none")
+        return getattr(self._best(), name)
 
     @_if_best_has("predict")
     def predict(self, X: Any) -> Any:  # noqa: N803

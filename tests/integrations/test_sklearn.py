@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris, make_regression
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge, SGDClassifier
@@ -73,6 +73,20 @@ def test_it_can_be_cloned_pickled_and_nested():
     fitted = search.fit(X, Y)
     fitted.study_ = None
     assert (pickle.loads(pickle.dumps(fitted)).predict(X) == fitted.predict(X)).all()
+
+
+def test_it_is_what_its_estimator_is():
+    space = {"C": tune.choice([1.0])}
+    search = TuneSearchCV(SVC(), space, n_trials=1, cv=2, refit=False)
+    assert is_classifier(search)
+    assert not is_regressor(search)
+    assert is_regressor(TuneSearchCV(Ridge(), {}))
+    assert not is_classifier(TuneSearchCV(Ridge(), {}))
+    search.fit(X, Y)
+    assert not hasattr(search, "classes_")
+    assert not hasattr(search, "n_features_in_")
+    # The rows are sorted by class: folds that are not stratified would train on two classes and score on the third.
+    assert cross_val_score(TuneSearchCV(SVC(), space, n_trials=1, cv=2), X, Y, cv=3).min() > 0.9
 
 
 def test_regression_with_a_scoring():
