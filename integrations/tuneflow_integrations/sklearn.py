@@ -62,7 +62,7 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         best_index_: its row in ``cv_results_``.
         best_estimator_: trained on all data, with ``refit``.
         cv_results_: arrays by column, as scikit-learn's searches have them, and "n_iters" and "state".
-        study_: the study.
+        study_: the study; a pickled, dumped or copied search has none, as it may hold files and locks.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -175,6 +175,11 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
             self.best_estimator_ = _train(
                 best, inputs, targets, None if self.max_iters is None else n_iters, fit_params
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but ``study_``, which holds locks and open storages; ``cv_results_`` and ``best_*`` have the results."""
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "study_"}
 
     @property
     def _estimator_type(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -71,8 +72,20 @@ def test_it_can_be_cloned_pickled_and_nested():
     search = TuneSearchCV(SVC(), {"C": tune.loguniform(0.1, 10)}, n_trials=2, cv=2, random_state=0)
     assert len(cross_val_score(clone(search), X, Y, cv=2)) == 2
     fitted = search.fit(X, Y)
-    fitted.study_ = None
-    assert (pickle.loads(pickle.dumps(fitted)).predict(X) == fitted.predict(X)).all()
+    for copied in (pickle.loads(pickle.dumps(fitted)), deepcopy(fitted)):
+        assert (copied.predict(X) == fitted.predict(X)).all()
+        assert (copied.best_params_, copied.best_score_) == (fitted.best_params_, fitted.best_score_)
+        assert list(copied.cv_results_) == list(fitted.cv_results_)
+        assert not hasattr(copied, "study_")
+        assert copied.fit(X, Y).best_params_ == fitted.best_params_
+    assert len(fitted.study_.trials) == 2, "the search itself keeps it"
+
+
+def test_a_search_with_a_pruner_is_pickled():
+    search = TuneSearchCV(
+        Counting(), {"rate": tune.uniform(0, 1)}, n_trials=3, cv=2, pruner=ASHA(max_resource=3), max_iters=3
+    ).fit(X, Y)
+    assert pickle.loads(pickle.dumps(search)).best_params_ == search.best_params_
 
 
 def test_it_is_what_its_estimator_is():
