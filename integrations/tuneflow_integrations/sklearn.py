@@ -61,7 +61,8 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         best_score_: its mean score.
         best_index_: its row in ``cv_results_``.
         best_estimator_: trained on all data, with ``refit``.
-        cv_results_: arrays by column, as scikit-learn's searches have them, and "n_iters" and "state".
+        cv_results_: arrays by column, as scikit-learn's searches have them, and "n_iters" and "state"; complete
+            candidates rank before pruned ones, and these before failed ones.
         study_: the study; a pickled, dumped or copied search has none, as it may hold files and locks.
 
     Example:
@@ -159,14 +160,9 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
 
     def _take_best(self, inputs: Any, targets: Any, fit_params: dict[str, Any]) -> None:
         scores = np.asarray(self.cv_results_["mean_test_score"])
-        whole = self.cv_results_["state"] == "COMPLETE"
-        if not np.isfinite(scores).any():
+        if not (np.isfinite(scores) & (self.cv_results_["state"] != "FAIL")).any():
             raise UsageError("no candidate has a score; error_score='raise' shows the first error")
-        # Those that ran to their end come first: an early step's score may be an accident.
-        eligible = np.where(whole & np.isfinite(scores), scores, -np.inf)
-        if not np.isfinite(eligible).any():
-            eligible = np.nan_to_num(scores, nan=-np.inf)
-        self.best_index_ = int(np.argmax(eligible))
+        self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(scores[self.best_index_])
         if self.refit:
@@ -313,13 +309,28 @@ class _Job:
         trial.set_user_attr("cv", {"scores": scores, "fit_s": spent[0] / n, "score_s": spent[1] / n, "n_iters": step})
 
 
+def _ranks(mean: Any, states: list[str]) -> Any:
+    """Ranks from 1, equals sharing the best: complete candidates, then pruned, failed and unscored ones.
+
+    Those that ran to their end come first because an early step's score may be an accident.
+    """
+    keys = [
+        (3, 0.0) if not np.isfinite(score) else ({"COMPLETE": 0, "FAIL": 2}.get(state, 1), -score)
+        for score, state in zip(mean.tolist(), states, strict=True)
+    ]
+    return np.array([1 + sum(other < key for other in keys) for key in keys], dtype=np.int32)
+
+
 def _columns(study: Any, n_splits: int, error_score: Any) -> dict[str, Any]:
     """Scikit-learn's ``cv_results_``: one array per column, one row per trial."""
     missing = float("nan") if isinstance(error_score, str) else float(error_score)
     trials = study.trials
     params = [study.space.to_config(trial.params) for trial in trials]
+    states = [trial.state.name for trial in trials]
+    # A candidate that raised at a later step has scores of the steps before: it gets error_score all the same.
     notes = [trial.user_attrs.get("cv") for trial in trials]
-    scores = np.array([note["scores"] if note else [missing] * n_splits for note in notes]).reshape(-1, n_splits)
+    rated = [None if state == "FAIL" else note for state, note in zip(states, notes, strict=True)]
+    scores = np.array([note["scores"] if note else [missing] * n_splits for note in rated]).reshape(-1, n_splits)
     mean = scores.mean(axis=1)
     columns: dict[str, Any] = {
         "mean_fit_time": np.array([note["fit_s"] if note else 0.0 for note in notes]),
@@ -327,9 +338,9 @@ def _columns(study: Any, n_splits: int, error_score: Any) -> dict[str, Any]:
         "params": params,
         "mean_test_score": mean,
         "std_test_score": scores.std(axis=1),
-        "rank_test_score": np.array([1 + int(np.sum(mean > value)) for value in np.nan_to_num(mean, nan=-np.inf)]),
+        "rank_test_score": _ranks(mean, states),
         "n_iters": np.array([note["n_iters"] if note else 0 for note in notes]),
-        "state": np.array([trial.state.name for trial in trials]),
+        "state": np.array(states),
     }
     for index in range(n_splits):
         columns[f"split{index}_test_score"] = scores[:, index]

@@ -127,6 +127,32 @@ def test_partial_fits_are_stopped_and_paused(promote):
     assert list(search.best_estimator_.classes_) == [0, 1, 2]
 
 
+class Sinking(Counting):
+    """Gets worse with each partial fit, so that stopped candidates end with the best scores; a rate of 9 raises."""
+
+    def score(self, X, y):
+        if self.rate == 9 and self.n_fits_ == 2:
+            raise ArithmeticError("too fast")
+        return self.rate - 10 * self.n_fits_
+
+
+def test_ranks_agree_with_the_choice():
+    space = {"rate": tune.choice([0.01, 0.02, 0.03, 0.04, 9])}
+    pruner = ASHA(max_resource=4, reduction_factor=2)
+    search = TuneSearchCV(
+        Sinking(), space, n_trials=12, cv=2, pruner=pruner, max_iters=4, random_state=0, error_score=1000.0
+    ).fit(X, Y)
+    results = search.cv_results_
+    scores, ranks, states = results["mean_test_score"], results["rank_test_score"], results["state"]
+    assert set(states) == {"COMPLETE", "PRUNED", "FAIL"}
+    assert scores[states == "PRUNED"].max() > scores[states == "COMPLETE"].max()
+    assert set(scores[states == "FAIL"]) == {1000.0}, "not the score of the step before"
+    assert ranks[search.best_index_] == ranks.min() == 1
+    assert search.best_score_ == scores[states == "COMPLETE"].max()
+    assert ranks[states == "COMPLETE"].max() < ranks[states == "PRUNED"].min()
+    assert ranks[states == "PRUNED"].max() < ranks[states == "FAIL"].min()
+
+
 def test_a_real_partial_fit_in_two_processes():
     space = {"alpha": tune.loguniform(1e-5, 1e-1)}
     pruner = ASHA(max_resource=4, reduction_factor=2)
