@@ -11,9 +11,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from tuneflow.creation import create_study
 from tuneflow.errors import InvalidArgument, UsageError
@@ -105,20 +105,23 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         self.error_score = error_score
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> TuneSearchCV:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None, **fit_params: Any) -> TuneSearchCV:  # noqa: N803
         """Runs the search.
 
         Args:
             X: the inputs, of shape (n_samples, ...).
             y: the targets, of shape (n_samples, ...).
-            fit_params: handed on to ``fit`` or ``partial_fit``.
+            groups: the group of each sample, of shape (n_samples,), for splitters such as ``GroupKFold``.
+            fit_params: handed on to ``fit`` or ``partial_fit``; of those with a value per sample, such as
+                ``sample_weight``, each fold gets the rows that it trains on.
 
         Raises:
             InvalidArgument: a parameter that the estimator lacks, or a pruner without ``max_iters``.
             UsageError: no candidate has a score.
         """
         self._check()
-        splits = list(check_cv(self.cv, y, classifier=is_classifier(self.estimator)).split(X, y))
+        X, y, groups = indexable(X, y, groups)  # noqa: N806
+        splits = list(check_cv(self.cv, y, classifier=is_classifier(self.estimator)).split(X, y, groups))
         job = _Job(
             self.estimator, check_scoring(self.estimator, self.scoring), X, y, splits, self.max_iters, fit_params
         )
@@ -274,9 +277,7 @@ class _Job:
         spent = [0.0, 0.0]
         if self._max_iters is None:
             models = [clone(self._estimator).set_params(**trial.config) for _ in self._splits]
-            scores = self._step(
-                models, spent, lambda model, inputs, targets: model.fit(inputs, targets, **self._fit_params)
-            )
+            scores = self._step(models, spent, lambda model, inputs, targets, more: model.fit(inputs, targets, **more))
             self._note(trial, scores, spent, 1)
             return float(np.mean(scores))
         models = trial.checkpoint or [clone(self._estimator).set_params(**trial.config) for _ in self._splits]
@@ -288,15 +289,16 @@ class _Job:
         value: float = trial.last_value
         return value
 
-    def _partial_fit(self, model: Any, inputs: Any, targets: Any) -> None:
-        model.partial_fit(inputs, targets, **_with_classes(model, self._data[1], self._fit_params))
+    def _partial_fit(self, model: Any, inputs: Any, targets: Any, more: dict[str, Any]) -> None:
+        model.partial_fit(inputs, targets, **_with_classes(model, self._data[1], more))
 
     def _step(self, models: list[Any], spent: list[float], train: Any) -> list[float]:
         inputs, targets = self._data
         scores = []
         for model, (rows, held_out) in zip(models, self._splits, strict=True):
+            more = _check_method_params(inputs, self._fit_params, rows)
             start = time.perf_counter()
-            train(model, _safe_indexing(inputs, rows), None if targets is None else _safe_indexing(targets, rows))
+            train(model, _safe_indexing(inputs, rows), None if targets is None else _safe_indexing(targets, rows), more)
             trained = time.perf_counter()
             held_targets = None if targets is None else _safe_indexing(targets, held_out)
             scores.append(float(self._scorer(model, _safe_indexing(inputs, held_out), held_targets)))

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, i
 from sklearn.datasets import load_iris, make_regression
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge, SGDClassifier
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -134,6 +134,33 @@ class Sinking(Counting):
         if self.rate == 9 and self.n_fits_ == 2:
             raise ArithmeticError("too fast")
         return self.rate - 10 * self.n_fits_
+
+
+@pytest.mark.parametrize("max_iters", [None, 2])
+def test_values_per_sample_are_split_as_the_rows_are(max_iters):
+    weights = np.arange(len(X), dtype=float)
+    groups = np.arange(len(X)) % 5
+
+    class Seeing(Counting):
+        def fit(self, X, y, sample_weight=None, note=None):
+            assert note == "whole"
+            assert (sample_weight == X[:, 0]).all()
+            return super().partial_fit(X, y, np.unique(y))
+
+        def partial_fit(self, X, y, classes=None, sample_weight=None, note=None):
+            return self.fit(X, y, sample_weight, note)
+
+        def score(self, X, y):
+            return float(len(set(X[:, 0] % 5)))
+
+    search = TuneSearchCV(
+        Seeing(), {"rate": tune.choice([1.0])}, n_trials=1, cv=GroupKFold(5), max_iters=max_iters, error_score="raise"
+    )
+    search.fit(weights[:, None], Y, groups=groups, sample_weight=weights, note="whole")
+    assert search.n_splits_ == 5
+    assert search.best_score_ == 1.0, "each fold holds out one whole group"
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        search.fit(X, Y, groups=groups[1:])
 
 
 def test_ranks_agree_with_the_choice():
