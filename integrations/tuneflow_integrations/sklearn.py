@@ -17,8 +17,17 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from tuneflow.creation import create_study
 from tuneflow.errors import InvalidArgument, UsageError
+from tuneflow.space import choice
 
 __all__ = ["TuneSearchCV"]
+
+_INSTEAD_OF_SCIPY = {
+    "uniform": "tune.uniform(loc, loc + scale)",
+    "loguniform": "tune.loguniform(a, b)",
+    "reciprocal": "tune.loguniform(a, b)",
+    "randint": "tune.randint(low, high)",
+    "norm": "tune.randn(mean, sd)",
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Base: Any = BaseEstimator
@@ -44,9 +53,10 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
 
     Args:
         estimator: the estimator, a pipeline for instance.
-        param_distributions: the space, by scikit-learn's names: ``{"svc__C": tune.loguniform(0.01, 100)}``.
-        n_trials: candidates to try.
-        scoring: as in scikit-learn; the estimator's own ``score`` without one.
+        param_distributions: the space, by scikit-learn's names: ``{"svc__C": tune.loguniform(0.01, 100)}``. A list or
+            an array of one dimension is a choice of its values; any other plain value, a tuple too, is fixed.
+        n_trials: candidates to try, at least 1.
+        scoring: one metric, as in scikit-learn; the estimator's own ``score`` without one.
         cv: as in scikit-learn: folds or a splitter.
         sampler: a name, or an Optuna sampler.
         pruner: a name, or a pruner; needs ``max_iters``.
@@ -116,8 +126,9 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
                 ``sample_weight``, each fold gets the rows that it trains on.
 
         Raises:
-            InvalidArgument: a parameter that the estimator lacks, or a pruner without ``max_iters``.
-            UsageError: no candidate has a score.
+            InvalidArgument: a parameter that the estimator lacks, a scipy distribution, several metrics, no trials, or
+                a pruner without ``max_iters``.
+            UsageError: no candidate has a score; the message quotes the first error.
         """
         self._check()
         X, y, groups = indexable(X, y, groups)  # noqa: N806
@@ -126,7 +137,7 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
             self.estimator, check_scoring(self.estimator, self.scoring), X, y, splits, self.max_iters, fit_params
         )
         study = create_study(
-            dict(self.param_distributions),
+            {name: _domain(name, value) for name, value in self.param_distributions.items()},
             metric="score",
             mode="max",
             sampler=self.sampler,
@@ -142,6 +153,18 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         return self
 
     def _check(self) -> None:
+        if not isinstance(self.param_distributions, Mapping):
+            raise InvalidArgument(
+                f"param_distributions must be a mapping of names to domains, not a "
+                f"{type(self.param_distributions).__name__}"
+            )
+        if isinstance(self.n_trials, bool) or not isinstance(self.n_trials, int | np.integer) or self.n_trials < 1:
+            raise InvalidArgument(f"n_trials={self.n_trials!r} must be a whole number of at least 1")
+        if isinstance(self.scoring, list | tuple | set | frozenset | Mapping):
+            raise InvalidArgument(
+                f"scoring={self.scoring!r} has several metrics, and the search goes by one: give one name or scorer, "
+                f"and compute the others of best_estimator_ afterwards"
+            )
         known = self.estimator.get_params()
         unknown = sorted(set(self.param_distributions) - set(known))
         if unknown:
@@ -164,7 +187,11 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
     def _take_best(self, inputs: Any, targets: Any, fit_params: dict[str, Any]) -> None:
         scores = np.asarray(self.cv_results_["mean_test_score"])
         if not (np.isfinite(scores) & (self.cv_results_["state"] != "FAIL")).any():
-            raise UsageError("no candidate has a score; error_score='raise' shows the first error")
+            reasons = [trial.user_attrs.get("tuneflow:reason") for trial in self.study_.trials]
+            first = next((reason for reason in reasons if reason), "none was recorded: the scores are not finite")
+            raise UsageError(
+                f"no candidate has a score; the first error: {first} (error_score='raise' shows where it comes from)"
+            )
         self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(scores[self.best_index_])
@@ -243,6 +270,18 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         if not self.refit:
             raise UsageError("refit=False trained no best estimator; train one with best_params_, or leave refit out")
         return self.best_estimator_
+
+
+def _domain(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return choice(value)
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return choice(value.tolist())
+    if hasattr(value, "rvs"):
+        kind = getattr(getattr(value, "dist", None), "name", type(value).__name__)
+        instead = _INSTEAD_OF_SCIPY.get(kind, "a domain such as tune.uniform, tune.loguniform or tune.randint")
+        raise InvalidArgument(f"{name} is a scipy distribution ({kind}), which samplers cannot search: use {instead}")
+    return value
 
 
 def _train(estimator: Any, inputs: Any, targets: Any, n_iters: int | None, fit_params: Mapping[str, Any]) -> Any:

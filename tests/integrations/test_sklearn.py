@@ -7,6 +7,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris, make_regression
 from sklearn.exceptions import NotFittedError
@@ -211,8 +212,47 @@ def test_bad_input_is_found_before_anything_runs():
         TuneSearchCV(SVC(), {}, max_iters=3).fit(X, Y)
     with pytest.raises(InvalidArgument, match="PBT changes parameters on the way"):
         TuneSearchCV(Counting(), {}, max_iters=3, pruner=PBT({"rate": tune.uniform(0, 1)})).fit(X, Y)
+    with pytest.raises(InvalidArgument, match="must be a mapping"):
+        TuneSearchCV(SVC(), [{"C": [1.0]}]).fit(X, Y)
+    for n_trials in (0, -1, 2.5, None, True):
+        with pytest.raises(InvalidArgument, match=r"n_trials=.* at least 1"):
+            TuneSearchCV(SVC(), {}, n_trials=n_trials).fit(X, Y)
+    for scoring in (["accuracy"], ("accuracy", "f1_macro"), {"a": "accuracy"}):
+        with pytest.raises(InvalidArgument, match="several metrics"):
+            TuneSearchCV(SVC(), {}, scoring=scoring).fit(X, Y)
     search = TuneSearchCV(SVC(), {"C": tune.uniform(1, 2)}, n_trials=1, cv=2, refit=False)
     with pytest.raises(NotFittedError):
         search.predict(X)
     with pytest.raises(UsageError, match="refit=False"):
         search.fit(X, Y).predict(X)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "instead"),
+    [
+        (stats.uniform(1, 2), r"\(uniform\).* use tune\.uniform\(loc, loc \+ scale\)"),
+        (stats.loguniform(1e-3, 1), r"use tune\.loguniform\(a, b\)"),
+        (stats.randint(1, 5), r"use tune\.randint\(low, high\)"),
+        (stats.norm(), r"use tune\.randn\(mean, sd\)"),
+        (stats.expon(), r"\(expon\).* use a domain such as tune\.uniform"),
+    ],
+)
+def test_scipy_distributions_are_refused_with_what_to_use(distribution, instead):
+    with pytest.raises(InvalidArgument, match="C is a scipy distribution.*" + instead):
+        TuneSearchCV(SVC(), {"C": distribution}).fit(X, Y)
+
+
+def test_lists_and_arrays_are_choices():
+    space = {"kernel": ["linear", "rbf"], "C": np.array([0.5, 2.0]), "gamma": "scale"}
+    search = TuneSearchCV(SVC(), space, n_trials=8, cv=2, random_state=0, error_score="raise").fit(X, Y)
+    tried = search.cv_results_["params"]
+    assert {params["kernel"] for params in tried} == {"linear", "rbf"}
+    assert {params["C"] for params in tried} == {0.5, 2.0}
+    assert {params["gamma"] for params in tried} == {"scale"}
+
+
+@pytest.mark.parametrize("error_score", [float("nan"), 0.0])
+def test_a_search_without_any_score_quotes_the_first_error(error_score):
+    search = TuneSearchCV(SVC(), {"C": [-1.0]}, n_trials=2, cv=2, error_score=error_score)
+    with pytest.raises(UsageError, match=r"the first error: The 'C' parameter of SVC must be"):
+        search.fit(X, Y)
