@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from tuneflow.creation import create_study
 from tuneflow.errors import InvalidArgument, UsageError
+from tuneflow.space import choice
 
 __all__ = ["TuneSearchCV"]
+
+_INSTEAD_OF_SCIPY = {
+    "uniform": "tune.uniform(loc, loc + scale)",
+    "loguniform": "tune.loguniform(a, b)",
+    "reciprocal": "tune.loguniform(a, b)",
+    "randint": "tune.randint(low, high)",
+    "norm": "tune.randn(mean, sd)",
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Base: Any = BaseEstimator
@@ -43,9 +53,10 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
 
     Args:
         estimator: the estimator, a pipeline for instance.
-        param_distributions: the space, by scikit-learn's names: ``{"svc__C": tune.loguniform(0.01, 100)}``.
-        n_trials: candidates to try.
-        scoring: as in scikit-learn; the estimator's own ``score`` without one.
+        param_distributions: the space, by scikit-learn's names: ``{"svc__C": tune.loguniform(0.01, 100)}``. A list or
+            an array of one dimension is a choice of its values; any other plain value, a tuple too, is fixed.
+        n_trials: candidates to try, at least 1.
+        scoring: one metric, as in scikit-learn; the estimator's own ``score`` without one.
         cv: as in scikit-learn: folds or a splitter.
         sampler: a name, or an Optuna sampler.
         pruner: a name, or a pruner; needs ``max_iters``.
@@ -60,8 +71,9 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         best_score_: its mean score.
         best_index_: its row in ``cv_results_``.
         best_estimator_: trained on all data, with ``refit``.
-        cv_results_: arrays by column, as scikit-learn's searches have them, and "n_iters" and "state".
-        study_: the study.
+        cv_results_: arrays by column, as scikit-learn's searches have them, and "n_iters" and "state"; complete
+            candidates rank before pruned ones, and these before failed ones.
+        study_: the study; a pickled, dumped or copied search has none, as it may hold files and locks.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -103,25 +115,29 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         self.error_score = error_score
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> TuneSearchCV:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None, **fit_params: Any) -> TuneSearchCV:  # noqa: N803
         """Runs the search.
 
         Args:
             X: the inputs, of shape (n_samples, ...).
             y: the targets, of shape (n_samples, ...).
-            fit_params: handed on to ``fit`` or ``partial_fit``.
+            groups: the group of each sample, of shape (n_samples,), for splitters such as ``GroupKFold``.
+            fit_params: handed on to ``fit`` or ``partial_fit``; of those with a value per sample, such as
+                ``sample_weight``, each fold gets the rows that it trains on.
 
         Raises:
-            InvalidArgument: a parameter that the estimator lacks, or a pruner without ``max_iters``.
-            UsageError: no candidate has a score.
+            InvalidArgument: a parameter that the estimator lacks, a scipy distribution, several metrics, no trials, or
+                a pruner without ``max_iters``.
+            UsageError: no candidate has a score; the message quotes the first error.
         """
         self._check()
-        splits = list(check_cv(self.cv, y, classifier=is_classifier(self.estimator)).split(X, y))
+        X, y, groups = indexable(X, y, groups)  # noqa: N806
+        splits = list(check_cv(self.cv, y, classifier=is_classifier(self.estimator)).split(X, y, groups))
         job = _Job(
             self.estimator, check_scoring(self.estimator, self.scoring), X, y, splits, self.max_iters, fit_params
         )
         study = create_study(
-            dict(self.param_distributions),
+            {name: _domain(name, value) for name, value in self.param_distributions.items()},
             metric="score",
             mode="max",
             sampler=self.sampler,
@@ -137,6 +153,18 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         return self
 
     def _check(self) -> None:
+        if not isinstance(self.param_distributions, Mapping):
+            raise InvalidArgument(
+                f"param_distributions must be a mapping of names to domains, not a "
+                f"{type(self.param_distributions).__name__}"
+            )
+        if isinstance(self.n_trials, bool) or not isinstance(self.n_trials, int | np.integer) or self.n_trials < 1:
+            raise InvalidArgument(f"n_trials={self.n_trials!r} must be a whole number of at least 1")
+        if isinstance(self.scoring, list | tuple | set | frozenset | Mapping):
+            raise InvalidArgument(
+                f"scoring={self.scoring!r} has several metrics, and the search goes by one: give one name or scorer, "
+                f"and compute the others of best_estimator_ afterwards"
+            )
         known = self.estimator.get_params()
         unknown = sorted(set(self.param_distributions) - set(known))
         if unknown:
@@ -158,14 +186,13 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
 
     def _take_best(self, inputs: Any, targets: Any, fit_params: dict[str, Any]) -> None:
         scores = np.asarray(self.cv_results_["mean_test_score"])
-        whole = self.cv_results_["state"] == "COMPLETE"
-        if not np.isfinite(scores).any():
-            raise UsageError("no candidate has a score; error_score='raise' shows the first error")
-        # Those that ran to their end come first: an early step's score may be an accident.
-        eligible = np.where(whole & np.isfinite(scores), scores, -np.inf)
-        if not np.isfinite(eligible).any():
-            eligible = np.nan_to_num(scores, nan=-np.inf)
-        self.best_index_ = int(np.argmax(eligible))
+        if not (np.isfinite(scores) & (self.cv_results_["state"] != "FAIL")).any():
+            reasons = [trial.user_attrs.get("tuneflow:reason") for trial in self.study_.trials]
+            first = next((reason for reason in reasons if reason), "none was recorded: the scores are not finite")
+            raise UsageError(
+                f"no candidate has a score; the first error: {first} (error_score='raise' shows where it comes from)"
+            )
+        self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(scores[self.best_index_])
         if self.refit:
@@ -175,15 +202,43 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
                 best, inputs, targets, None if self.max_iters is None else n_iters, fit_params
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but ``study_``, which holds locks and open storages; ``cv_results_`` and ``best_*`` have the results."""
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "study_"}
+
+    @property
+    def _estimator_type(self) -> str:
+        # Scikit-learn before 1.6 asks for this; later ones ask for the tags.
+        kind: str = self.estimator._estimator_type
+        return kind
+
+    def __sklearn_tags__(self) -> Any:
+        # Imported here: scikit-learn has it, and calls this method, from 1.6 on.
+        from sklearn.utils import get_tags
+
+        tags, of_estimator = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.estimator_type = of_estimator.estimator_type
+        tags.classifier_tags = deepcopy(of_estimator.classifier_tags)
+        tags.regressor_tags = deepcopy(of_estimator.regressor_tags)
+        tags.input_tags.pairwise = of_estimator.input_tags.pairwise
+        tags.input_tags.sparse = of_estimator.input_tags.sparse
+        return tags
+
     @property
     def classes_(self) -> Any:
-        """The class labels, of a classifier."""
-        return self._best().classes_
+        """The class labels, of a classifier; AttributeError with ``refit=False``, so that ``hasattr`` is False."""
+        return self._attribute("classes_")
 
     @property
     def n_features_in_(self) -> int:
-        """Number of columns seen by ``fit``."""
-        return int(self._best().n_features_in_)
+        """Number of columns seen by ``fit``; AttributeError with ``refit=False``, so that ``hasattr`` is False."""
+        return int(self._attribute("n_features_in_"))
+
+    def _attribute(self, name: str) -> Any:
+        if not self.refit:
+            raise AttributeError(f"{name} is the best estimator's, and refit=False trained none")
+        return getattr(self._best(), name)
 
     @_if_best_has("predict")
     def predict(self, X: Any) -> Any:  # noqa: N803
@@ -215,6 +270,18 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         if not self.refit:
             raise UsageError("refit=False trained no best estimator; train one with best_params_, or leave refit out")
         return self.best_estimator_
+
+
+def _domain(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return choice(value)
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return choice(value.tolist())
+    if hasattr(value, "rvs"):
+        kind = getattr(getattr(value, "dist", None), "name", type(value).__name__)
+        instead = _INSTEAD_OF_SCIPY.get(kind, "a domain such as tune.uniform, tune.loguniform or tune.randint")
+        raise InvalidArgument(f"{name} is a scipy distribution ({kind}), which samplers cannot search: use {instead}")
+    return value
 
 
 def _train(estimator: Any, inputs: Any, targets: Any, n_iters: int | None, fit_params: Mapping[str, Any]) -> Any:
@@ -249,9 +316,7 @@ class _Job:
         spent = [0.0, 0.0]
         if self._max_iters is None:
             models = [clone(self._estimator).set_params(**trial.config) for _ in self._splits]
-            scores = self._step(
-                models, spent, lambda model, inputs, targets: model.fit(inputs, targets, **self._fit_params)
-            )
+            scores = self._step(models, spent, lambda model, inputs, targets, more: model.fit(inputs, targets, **more))
             self._note(trial, scores, spent, 1)
             return float(np.mean(scores))
         models = trial.checkpoint or [clone(self._estimator).set_params(**trial.config) for _ in self._splits]
@@ -263,15 +328,16 @@ class _Job:
         value: float = trial.last_value
         return value
 
-    def _partial_fit(self, model: Any, inputs: Any, targets: Any) -> None:
-        model.partial_fit(inputs, targets, **_with_classes(model, self._data[1], self._fit_params))
+    def _partial_fit(self, model: Any, inputs: Any, targets: Any, more: dict[str, Any]) -> None:
+        model.partial_fit(inputs, targets, **_with_classes(model, self._data[1], more))
 
     def _step(self, models: list[Any], spent: list[float], train: Any) -> list[float]:
         inputs, targets = self._data
         scores = []
         for model, (rows, held_out) in zip(models, self._splits, strict=True):
+            more = _check_method_params(inputs, self._fit_params, rows)
             start = time.perf_counter()
-            train(model, _safe_indexing(inputs, rows), None if targets is None else _safe_indexing(targets, rows))
+            train(model, _safe_indexing(inputs, rows), None if targets is None else _safe_indexing(targets, rows), more)
             trained = time.perf_counter()
             held_targets = None if targets is None else _safe_indexing(targets, held_out)
             scores.append(float(self._scorer(model, _safe_indexing(inputs, held_out), held_targets)))
@@ -284,13 +350,28 @@ class _Job:
         trial.set_user_attr("cv", {"scores": scores, "fit_s": spent[0] / n, "score_s": spent[1] / n, "n_iters": step})
 
 
+def _ranks(mean: Any, states: list[str]) -> Any:
+    """Ranks from 1, equals sharing the best: complete candidates, then pruned, failed and unscored ones.
+
+    Those that ran to their end come first because an early step's score may be an accident.
+    """
+    keys = [
+        (3, 0.0) if not np.isfinite(score) else ({"COMPLETE": 0, "FAIL": 2}.get(state, 1), -score)
+        for score, state in zip(mean.tolist(), states, strict=True)
+    ]
+    return np.array([1 + sum(other < key for other in keys) for key in keys], dtype=np.int32)
+
+
 def _columns(study: Any, n_splits: int, error_score: Any) -> dict[str, Any]:
     """Scikit-learn's ``cv_results_``: one array per column, one row per trial."""
     missing = float("nan") if isinstance(error_score, str) else float(error_score)
     trials = study.trials
     params = [study.space.to_config(trial.params) for trial in trials]
+    states = [trial.state.name for trial in trials]
+    # A candidate that raised at a later step has scores of the steps before: it gets error_score all the same.
     notes = [trial.user_attrs.get("cv") for trial in trials]
-    scores = np.array([note["scores"] if note else [missing] * n_splits for note in notes]).reshape(-1, n_splits)
+    rated = [None if state == "FAIL" else note for state, note in zip(states, notes, strict=True)]
+    scores = np.array([note["scores"] if note else [missing] * n_splits for note in rated]).reshape(-1, n_splits)
     mean = scores.mean(axis=1)
     columns: dict[str, Any] = {
         "mean_fit_time": np.array([note["fit_s"] if note else 0.0 for note in notes]),
@@ -298,9 +379,9 @@ def _columns(study: Any, n_splits: int, error_score: Any) -> dict[str, Any]:
         "params": params,
         "mean_test_score": mean,
         "std_test_score": scores.std(axis=1),
-        "rank_test_score": np.array([1 + int(np.sum(mean > value)) for value in np.nan_to_num(mean, nan=-np.inf)]),
+        "rank_test_score": _ranks(mean, states),
         "n_iters": np.array([note["n_iters"] if note else 0 for note in notes]),
-        "state": np.array([trial.state.name for trial in trials]),
+        "state": np.array(states),
     }
     for index in range(n_splits):
         columns[f"split{index}_test_score"] = scores[:, index]
