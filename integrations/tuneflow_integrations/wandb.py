@@ -14,7 +14,7 @@ import wandb  # noqa: F401  (missing, it is missed here and not at the first tri
 from tuneflow.callbacks.base import Callback
 from tuneflow.callbacks.flattening import flatten
 from tuneflow.callbacks.outbox import Outbox
-from tuneflow.plain import MASK, is_secret, plain
+from tuneflow.plain import MASK, is_secret, plain, without_passwords
 from tuneflow.pruners.base import Exploit
 from tuneflow_integrations.wandb_inside import setup_wandb, wandb_mixin
 from tuneflow_integrations.wandb_options import WandbOptions
@@ -237,7 +237,7 @@ class WandbLogger(Callback):
 
     def _masked(self, trial: Trial, text: str) -> str:
         options = self._options.get(trial.study)
-        return text if options is None else options.masked(text)
+        return without_passwords(text) if options is None else options.masked(text)
 
 
 def _made(given: dict[str, Any]) -> WandbLogger:
@@ -250,11 +250,13 @@ def _row(result: Mapping[str, Any], options: WandbOptions) -> dict[str, Any]:
     for key, value in flatten(result).items():
         if key in _LEFT_OUT or options.excludes_key(key):
             continue
-        if is_secret(key.rpartition("/")[2]) and value is not None:
+        if any(map(is_secret, key.split("/"))) and value is not None:
             value = MASK
+        elif type(value) is str:
+            value = without_passwords(value)
         elif type(value) not in _SCALARS and not hasattr(value, "_log_type"):
             value = plain(value)
-        row[f"result/{key}" if key in _TAKEN else key] = value
+        row[f"result/{key}" if key in _TAKEN else without_passwords(key)] = value
     return row
 
 

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 import wandb
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
-from tuneflow.plain import MASK
+from tuneflow.plain import MASK, plain, without_passwords
 
 __all__ = ["WandbOptions", "run_id"]
 
 _OWN = ("api_key_file", "api_key", "excludes", "log_config", "upload_checkpoints")
 _KNOWN = frozenset(inspect.signature(wandb.init).parameters)
+_TEXTS = frozenset({"group", "job_type", "name", "notes", "tags"})
 _ALIASES = {"run_id": "id", "run_name": "name"}
 _QUIET: dict[str, Any] = {
     "silent": True,
@@ -155,7 +156,9 @@ class WandbOptions:
         fields = getattr(wandb.Settings, "model_fields", chosen)
         init["settings"] = wandb.Settings(**{name: value for name, value in chosen.items() if name in fields})
         extra = init.get("config")
-        init["config"] = {**(extra if isinstance(extra, Mapping) else {}), **config}
+        init["config"] = {**(plain(extra) if isinstance(extra, Mapping) else {}), **config}
+        for name in _TEXTS & init.keys():
+            init[name] = plain(init[name])
         return init
 
     def excludes_key(self, key: str) -> bool:
@@ -163,10 +166,10 @@ class WandbOptions:
         return any(key == name or key.startswith(f"{name}/") for name in self.excludes)
 
     def masked(self, text: str) -> str:
-        """A text without the key."""
+        """A text without the key, and without the passwords in its URLs."""
         for key in (self.api_key, self._settings().get("api_key")):
             text = text.replace(key, MASK) if key else text
-        return text
+        return without_passwords(text)
 
     def _settings(self) -> dict[str, Any]:
         given = self.init.get("settings") or {}

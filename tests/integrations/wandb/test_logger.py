@@ -102,6 +102,24 @@ def test_odd_values(read_runs: Callable[..., Any]) -> None:
     assert [name for name in row if name.startswith("histogram")]
 
 
+def test_passwords_in_urls_reach_no_run(read_runs: Callable[..., Any]) -> None:
+    url = "postgres://me:sesame@h/db"
+    study = tune.create_study({"x": 1, "url": url, "wandb": {"project": "p"}}, metric="loss")
+    study.add_callback(
+        WandbLogger(log_config=True, notes=url, tags=[url], config={"extra": url, "secret_key": "sesame"})
+    )
+    trial = study.ask()
+    result = {"loss": 1.0, "url": url, "deep": {"urls": [url]}, "credentials": {"user": "sesame"}, "n_tokens": 3}
+    trial.report(result, 1)
+    study.tell(trial, 1.0)
+    study.close()
+    run = read_runs()[0]
+    (row,) = run.rows
+    assert (row["url"], row["config/url"]) == ("postgres://********@h/db",) * 2
+    assert (row["deep/urls"], row["credentials/user"], row["n_tokens"]) == (["postgres://********@h/db"], "********", 3)
+    assert b"sesame" not in run.path.read_bytes()
+
+
 class Stops(tune.Callback):
     """Presses Ctrl-C."""
 
