@@ -11,8 +11,8 @@ __all__ = ["MASK", "is_secret", "plain", "without_passwords"]
 
 MASK = "********"
 _SECRET_WORDS = (
-    "api_key", "apikey", "access_key", "secret_key", "private_key", "token", "password", "passwd", "passphrase", "secret",
-    "credential", "credentials", "authorization",
+    "api_key", "apikey", "access_key", "secret_key", "private_key", "token", "password", "passwd", "passphrase",
+    "secret", "credential", "credentials", "authorization",
 )  # fmt: skip
 
 

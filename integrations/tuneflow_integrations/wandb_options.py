@@ -50,6 +50,8 @@ class WandbOptions:
         log_config: whether each row holds the configuration in force.
         upload_checkpoints: whether checkpoints become artifacts.
         init: arguments of ``wandb.init`` that the user gave.
+        place: of the logger among those of a study that would give its runs the same ids; from the second on it is
+            part of the id.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -57,6 +59,7 @@ class WandbOptions:
     log_config: bool = False
     upload_checkpoints: bool = False
     init: dict[str, Any] = field(default_factory=dict)
+    place: int = 1
 
     @classmethod
     def merged(cls, given: Mapping[str, Any], section: Mapping[str, Any] | None = None) -> WandbOptions:
@@ -142,9 +145,11 @@ class WandbOptions:
         init = dict(self.init)
         given = init.pop("id", None)
         init.pop("settings", None)
+        place = f"-{self.place}" if self.place > 1 else ""
         if given is None:
-            init["id"] = run_id(study, token, number) + suffix
+            init["id"] = run_id(study, token + place, number) + suffix
         else:
+            given = f"{given}{place}"
             init["id"] = _filled(given, trial_id) if "{trial_id}" in given else f"{given}-{trial_id}"
         init["name"] = _filled(init["name"], trial_id) if init.get("name") else f"{study}-{trial_id}"
         init.setdefault("group", _shortened(study))

@@ -52,8 +52,9 @@ def test_names_of_secrets(key):
 @pytest.mark.parametrize(
     "key",
     [
-        "key", "keys", "author", "authors", "n_tokens", "token_embedding", "max_tokens", "max_token", "tokens", "tokenizer",
-        "credential_path", "credentials_file", "passes", "access", "secretary", "n_key", "query_key", "authorization_model",
+        "key", "keys", "author", "authors", "n_tokens", "token_embedding", "max_tokens", "max_token", "tokens",
+        "tokenizer", "credential_path", "credentials_file", "passes", "access", "secretary", "n_key",
+        "query_key", "authorization_model",
     ],
 )  # fmt: skip
 def test_names_that_only_look_like_secrets(key):

@@ -159,6 +159,39 @@ def test_an_interrupted_run_goes_on_as_the_same_run(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("given", [None, "mine"])
+def test_loggers_of_one_study_have_runs_of_their_own(
+    given: str | None, tmp_path: Path, read_files: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "tuneflow")
+    settings: dict[str, Any] = {
+        "metric": "loss", "mode": "min", "num_samples": 1, "executor": "inline", "verbose": 0, "name": "e",
+        "storage_path": tmp_path, "checkpoint_freq": 1, "seed": 0,
+    }  # fmt: skip
+
+    class StopsFirst(tune.Callback):
+        def on_trial_report(self, trial: Any, result: dict[str, Any]) -> None:
+            if result["training_iteration"] == 2:
+                raise KeyboardInterrupt
+
+    def loggers() -> list[Any]:
+        return [WandbLogger(project, id=given, upload_checkpoints=True) for project in ("p", "q")]
+
+    with pytest.raises(KeyboardInterrupt):
+        tune.run(steps, SPACE, callbacks=[*loggers(), StopsFirst()], **settings)
+    tune.run(steps, SPACE, callbacks=loggers(), resume=True, **settings)
+    files = read_files()
+    ids = {project: {run.id for run in files if run.project == project} for project in ("p", "q")}
+    assert [len(found) for found in ids.values()] == [1, 1], "the same after a resume"
+    (first,), (second,) = ids.values()
+    assert second == f"{first[:-6]}-2-00000"
+    for project in ("p", "q"):
+        mine = [run for run in files if run.project == project]
+        assert sorted(step for run in mine for (step,) in rows_of(run, "training_iteration")) == [1, 2, 3]
+        assert sum(len(run.artifacts) for run in mine) == 2, "the second one was not heard of any more"
+    assert "W&B" not in caplog.text
+
+
 def test_a_paused_trial_is_left_paused(read_runs: Callable[..., Any]) -> None:
     study = tune.create_study(SPACE, metric="loss", pruner=ASHA(9, reduction_factor=3, promote=True), seed=0)
     study.add_callback(WandbLogger("p"))
