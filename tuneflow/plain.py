@@ -10,7 +10,10 @@ from typing import Any
 __all__ = ["MASK", "is_secret", "plain", "without_passwords"]
 
 MASK = "********"
-_SECRET_WORDS = ("api_key", "apikey", "token", "password", "passwd", "secret", "credential", "private_key")
+_SECRET_WORDS = (
+    "api_key", "apikey", "access_key", "secret_key", "private_key", "token", "password", "passwd", "passphrase",
+    "secret", "credential", "credentials", "authorization",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -68,6 +71,8 @@ def plain(value: Any) -> Any:
         return plain(item())
     if callable(item) and callable(getattr(value, "numel", None)) and value.numel() == 1:
         return plain(item())
+    if isinstance(value, str) and "://" in value:
+        return without_passwords(str.__str__(value))
     if isinstance(value, (int, float, str)):
         return kind.__mro__[-2](value) if kind.__mro__[-2] in (int, float, str) else value
     tolist = getattr(value, "tolist", None)

@@ -129,10 +129,13 @@ class MLflowLogger(Callback):
         for study in list(self._logs):
             self.on_study_end(study)
 
+    def configure(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        self._place("study", sections)  # for what it refuses
+
     # Events
 
     def on_study_start(self, study: Study) -> None:
-        if study.n_new:  # else it begins with its first trial, whose configuration may say where to log to
+        if study.n_new:  # else it begins with its first trial
             self._log(study)
 
     def on_study_end(self, study: Study) -> None:
@@ -143,7 +146,7 @@ class MLflowLogger(Callback):
             atexit.unregister(self.close)
 
     def on_trial_start(self, trial: Trial) -> None:
-        self._log(trial.study, trial.config).start(trial)
+        self._log(trial.study).start(trial)
 
     def on_trial_report(self, trial: Trial, result: dict[str, Any]) -> None:
         self._log(trial.study).report(trial, result)
@@ -167,16 +170,15 @@ class MLflowLogger(Callback):
     def on_trial_end(self, trial: Trial) -> None:
         self._log(trial.study).trial_end(trial)
 
-    def _log(self, study: Study, config: Mapping[str, Any] | None = None) -> StudyLog:
+    def _place(self, study_name: str, sections: Mapping[str, Mapping[str, Any]]) -> Place:
+        return Place.of(
+            study_name, sections.get("mlflow"), uri=self._uri, experiment_name=self.experiment_name, tags=self._tags
+        )
+
+    def _log(self, study: Study) -> StudyLog:
         log = self._logs.get(study)
         if log is None:
-            place = Place.of(
-                study.study_name,
-                config if config is not None else _any_config(study),
-                uri=self._uri,
-                experiment_name=self.experiment_name,
-                tags=self._tags,
-            )
+            place = self._place(study.study_name, study.sections)
             root = self._spool_path if study.folders.is_temporary else None
             log = StudyLog(study, place, self._choices, root)
             if not self._logs:
@@ -185,8 +187,3 @@ class MLflowLogger(Callback):
                 atexit.register(self.close)
             self._logs[study] = log
         return log
-
-
-def _any_config(study: Study) -> Mapping[str, Any]:
-    trials = study.get_trials(deepcopy=False)
-    return study.config(trials[0]) if trials else {}

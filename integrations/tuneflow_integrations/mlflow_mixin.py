@@ -119,7 +119,7 @@ def _own_run() -> Iterator[None]:
         return
     session = current("mlflow_mixin")
     info = session.info
-    place = Place.of(info.experiment, info.config)
+    place = Place.of(info.experiment, session.assignment.sections.get("mlflow"))
     sender = _sender_for(place, Path(info.dir).parent, info.experiment)
     run_id = _opened(sender, info.number, info.config)
     leave = _FAILED

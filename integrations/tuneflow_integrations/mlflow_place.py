@@ -39,7 +39,7 @@ class Place:
     def of(
         cls,
         study_name: str,
-        config: Mapping[str, Any],
+        section: Mapping[str, Any] | None,
         *,
         uri: str | None = None,
         experiment_name: str | None = None,
@@ -48,10 +48,9 @@ class Place:
         """What was given, else what ``config["mlflow"]`` says, else MLflow's own defaults, which are only read.
 
         Raises:
-            InvalidArgument: ``config["mlflow"]`` has entries that mean nothing here.
+            InvalidArgument: ``config["mlflow"]``, which is the section, has entries that mean nothing here.
         """
-        own = config.get("mlflow")
-        own = own if isinstance(own, Mapping) else {}
+        own = section or {}
         unknown = sorted(set(own) - {"tracking_uri", "experiment_name", "tags"})
         if unknown:
             raise InvalidArgument(

@@ -6,15 +6,17 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import wandb  # noqa: F401  (missing, it is missed here and not at the first trial)
 
 from tuneflow.callbacks.base import Callback
 from tuneflow.callbacks.flattening import flatten
 from tuneflow.callbacks.outbox import Outbox
-from tuneflow.plain import MASK, is_secret, plain
+from tuneflow.plain import MASK, is_secret, plain, without_passwords
 from tuneflow.pruners.base import Exploit
 from tuneflow_integrations.wandb_inside import setup_wandb, wandb_mixin
 from tuneflow_integrations.wandb_options import WandbOptions
@@ -36,6 +38,8 @@ _SCALARS = frozenset({float, int, str, bool, type(None)})
 _PATIENCE_S = 120.0
 _UPLOAD_S = 600.0
 _ENDINGS = {"COMPLETE": ("complete", 0), "PRUNED": ("pruned", 0), "FAIL": ("failed", 1)}
+# The ids that the loggers of a study give its runs, with each logger's place: W&B holds one run of an id at a time.
+_places: WeakKeyDictionary[Any, set[tuple[str, int]]] = WeakKeyDictionary()
 
 
 class _Known:
@@ -65,6 +69,9 @@ class WandbLogger(Callback):
 
     Everything that talks to W&B does so on a thread of its own, behind an ``Outbox``: no trial ever waits for it. A
     server that cannot be reached costs a warning, and the runs are kept in offline files for ``wandb sync``.
+
+    Several loggers may hear one study. From the second on, the ids of a logger's runs hold its place among them, by the
+    order in which they were given, which must be the same when the study is resumed.
 
     All options may also stand in ``config["wandb"]`` of ``tune.run``, or in the space of ``create_study``; those
     outrank the ones given here. They are no hyperparameters, and the API key is written nowhere.
@@ -153,7 +160,8 @@ class WandbLogger(Callback):
 
     def on_trial_checkpoint(self, trial: Trial, checkpoint: Checkpoint) -> None:
         if self._of(trial) is not None and self._options[trial.study].upload_checkpoints:
-            self._put("upload", trial, os.fspath(_kept(checkpoint.path)), trial.last_step)
+            kept = _kept(checkpoint.path, self._options[trial.study].place)
+            self._put("upload", trial, os.fspath(kept), trial.last_step)
 
     def on_trial_pause(self, trial: Trial) -> None:
         self._note(trial, {"state": "paused"})
@@ -191,7 +199,9 @@ class WandbLogger(Callback):
         for trial in [trial for trial in self._known if trial.study is study]:
             self._put("end", trial, "paused" if trial.is_paused else "interrupted", 1, {}, True)
             del self._known[trial]
-        self._options.pop(study, None)
+        options = self._options.pop(study, None)
+        if options is not None:
+            _places[study].discard((str(options.init.get("id")), options.place))
         n_left = self._outbox.close(patience_s=_PATIENCE_S) if not self._options else self._outbox.drain(patience_s=5.0)
         if n_left:
             _logger.warning("W&B has not taken in %d item(s) yet; they follow as soon as it answers", n_left)
@@ -213,7 +223,8 @@ class WandbLogger(Callback):
         study = trial.study
         options = self._options.get(study)
         if options is None:
-            options = self._options[study] = WandbOptions.merged(self._given, study.sections.get("wandb"))
+            options = _placed(study, WandbOptions.merged(self._given, study.sections.get("wandb")))
+            self._options[study] = options
             self._runs.know(study.uid, options)
         if options.mode == "disabled":
             return None
@@ -237,7 +248,7 @@ class WandbLogger(Callback):
 
     def _masked(self, trial: Trial, text: str) -> str:
         options = self._options.get(trial.study)
-        return text if options is None else options.masked(text)
+        return without_passwords(text) if options is None else options.masked(text)
 
 
 def _made(given: dict[str, Any]) -> WandbLogger:
@@ -250,17 +261,30 @@ def _row(result: Mapping[str, Any], options: WandbOptions) -> dict[str, Any]:
     for key, value in flatten(result).items():
         if key in _LEFT_OUT or options.excludes_key(key):
             continue
-        if is_secret(key.rpartition("/")[2]) and value is not None:
+        if any(map(is_secret, key.split("/"))) and value is not None:
             value = MASK
+        elif type(value) is str:
+            value = without_passwords(value)
         elif type(value) not in _SCALARS and not hasattr(value, "_log_type"):
             value = plain(value)
-        row[f"result/{key}" if key in _TAKEN else key] = value
+        row[f"result/{key}" if key in _TAKEN else without_passwords(key)] = value
     return row
 
 
-def _kept(folder: Path) -> Path:
+def _placed(study: Study, options: WandbOptions) -> WandbOptions:
+    """The options with the first place that no other logger of the study has; they hear of it in their order."""
+    taken = _places.setdefault(study, set())
+    of, place = str(options.init.get("id")), 1
+    while (of, place) in taken:
+        place += 1
+    taken.add((of, place))
+    return replace(options, place=place)
+
+
+def _kept(folder: Path, place: int) -> Path:
     """A copy of a checkpoint, by hard links where they can be had: the original may be deleted at any time."""
-    target = folder.with_name(f".attempt_wandb_{folder.name}")  # the prefix by which a later driver clears it away
+    # The prefix is the one by which a later driver clears it away.
+    target = folder.with_name(f".attempt_wandb_{place}_{folder.name}")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(folder, target, copy_function=_link)
     return target

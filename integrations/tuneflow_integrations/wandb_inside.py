@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import wandb
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
-from tuneflow.plain import plain
+from tuneflow.plain import plain, without_passwords
 from tuneflow.pruners.base import Exploit, Pause, Stop
 from tuneflow.trainable import session as sessions
 from tuneflow.trainable.class_api import Trainable
@@ -166,7 +166,7 @@ class _Stay:
         state, exit_code = self._outcome(error)
         summary: dict[str, Any] = {"attempts": assignment.attempt}
         if state == "failed":
-            summary["error"] = f"{type(error).__name__}: {error}"[:2000]
+            summary["error"] = without_passwords(f"{type(error).__name__}: {error}")[:2000]
         try:
             self.run.config.update(plain(assignment.config), allow_val_change=True)
             ended(self.run, state, exit_code=exit_code, summary=summary, may_go_on=state == "paused")

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 import wandb
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
-from tuneflow.plain import MASK
+from tuneflow.plain import MASK, plain, without_passwords
 
 __all__ = ["WandbOptions", "run_id"]
 
 _OWN = ("api_key_file", "api_key", "excludes", "log_config", "upload_checkpoints")
 _KNOWN = frozenset(inspect.signature(wandb.init).parameters)
+_TEXTS = frozenset({"group", "job_type", "name", "notes", "tags"})
 _ALIASES = {"run_id": "id", "run_name": "name"}
 _QUIET: dict[str, Any] = {
     "silent": True,
@@ -49,6 +50,8 @@ class WandbOptions:
         log_config: whether each row holds the configuration in force.
         upload_checkpoints: whether checkpoints become artifacts.
         init: arguments of ``wandb.init`` that the user gave.
+        place: of the logger among those of a study that would give its runs the same ids; from the second on it is
+            part of the id.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -56,6 +59,7 @@ class WandbOptions:
     log_config: bool = False
     upload_checkpoints: bool = False
     init: dict[str, Any] = field(default_factory=dict)
+    place: int = 1
 
     @classmethod
     def merged(cls, given: Mapping[str, Any], section: Mapping[str, Any] | None = None) -> WandbOptions:
@@ -141,9 +145,11 @@ class WandbOptions:
         init = dict(self.init)
         given = init.pop("id", None)
         init.pop("settings", None)
+        place = f"-{self.place}" if self.place > 1 else ""
         if given is None:
-            init["id"] = run_id(study, token, number) + suffix
+            init["id"] = run_id(study, token + place, number) + suffix
         else:
+            given = f"{given}{place}"
             init["id"] = _filled(given, trial_id) if "{trial_id}" in given else f"{given}-{trial_id}"
         init["name"] = _filled(init["name"], trial_id) if init.get("name") else f"{study}-{trial_id}"
         init.setdefault("group", _shortened(study))
@@ -155,7 +161,9 @@ class WandbOptions:
         fields = getattr(wandb.Settings, "model_fields", chosen)
         init["settings"] = wandb.Settings(**{name: value for name, value in chosen.items() if name in fields})
         extra = init.get("config")
-        init["config"] = {**(extra if isinstance(extra, Mapping) else {}), **config}
+        init["config"] = {**(plain(extra) if isinstance(extra, Mapping) else {}), **config}
+        for name in _TEXTS & init.keys():
+            init[name] = plain(init[name])
         return init
 
     def excludes_key(self, key: str) -> bool:
@@ -163,10 +171,10 @@ class WandbOptions:
         return any(key == name or key.startswith(f"{name}/") for name in self.excludes)
 
     def masked(self, text: str) -> str:
-        """A text without the key."""
+        """A text without the key, and without the passwords in its URLs."""
         for key in (self.api_key, self._settings().get("api_key")):
             text = text.replace(key, MASK) if key else text
-        return text
+        return without_passwords(text)
 
     def _settings(self) -> dict[str, Any]:
         given = self.init.get("settings") or {}

@@ -19,6 +19,7 @@ import wandb
 
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import TuneflowError
+from tuneflow.plain import without_passwords
 from tuneflow_integrations.wandb_options import WandbOptions
 
 __all__ = ["STEP", "Runs", "WandbRunNotOpened", "ended", "open_run"]
@@ -74,9 +75,9 @@ def _unreachable(url: str, *, timeout_s: float) -> str:
         return ""
     except urllib.error.URLError as error:
         # Another certificate than Python's: W&B's service may know it.
-        return "" if isinstance(error.reason, ssl.SSLError) else f"{url}: {error.reason}"
+        return "" if isinstance(error.reason, ssl.SSLError) else f"{without_passwords(url)}: {error.reason}"
     except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {error}"
+        return f"{without_passwords(url)}: {error}"
 
 
 def ended(run: Any, state: str, *, exit_code: int, summary: Mapping[str, Any], may_go_on: bool = False) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneflow.plain import MASK, plain, without_passwords
+from tuneflow.plain import MASK, is_secret, plain, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,37 @@ def test_the_form_of_a_value_hides_no_url():
 
     assert "sesame" not in plain(Server())
     assert plain(Path("a/b")) == repr(Path("a/b"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws_secret_access_key", "secret_access_key", "access_key", "secret_key", "authorization", "Authorization",
+        "proxy-authorization", "credentials", "db_credentials", "auth_token", "passphrase", "ssh_passphrase", "api_key",
+        "token", "PASSWORD", "client_secret", "credential", "private-key",
+    ],
+)  # fmt: skip
+def test_names_of_secrets(key):
+    assert is_secret(key)
+    assert plain({key: "sesame"}) == {key: MASK}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "key", "keys", "author", "authors", "n_tokens", "token_embedding", "max_tokens", "max_token", "tokens",
+        "tokenizer", "credential_path", "credentials_file", "passes", "access", "secretary", "n_key",
+        "query_key", "authorization_model",
+    ],
+)  # fmt: skip
+def test_names_that_only_look_like_secrets(key):
+    assert not is_secret(key)
+    assert plain({key: "open"}) == {key: "open"}
+
+
+def test_a_text_of_another_class_hides_no_url():
+    class Text(str):
+        __slots__ = ()
+
+    assert plain(Text("http://me:sesame@host")) == f"http://{MASK}@host"
+    assert plain(Text("as it is")) == "as it is"

@@ -10,7 +10,7 @@ from tuneflow.space.domain import holds_variable
 
 __all__ = ["SECTIONS", "split_sections"]
 
-SECTIONS = ("wandb",)
+SECTIONS = ("wandb", "mlflow")
 """The names under which a dict in a configuration is a tracker's settings and not a part of the space."""
 
 

@@ -145,12 +145,30 @@ def test_bad_arguments(arguments, options, kind, says):
     assert "sesame" not in str(raised.value)
 
 
-def test_an_unknown_setting_in_the_configuration_is_named(database, tmp_path, caplog):
-    tune.run(
-        curve, {**SPACE, "mlflow": {"experiment": "typo"}}, metric="loss", mode="min", executor="inline", verbose=0,
-        callbacks=[logged(database)], storage_path=tmp_path, name="e",
+def test_an_unknown_setting_in_the_configuration_is_refused_before_the_first_trial(database, tmp_path):
+    space = {**SPACE, "mlflow": {"experiment": "typo"}}
+    says = r"config\['mlflow'\] holds experiment; it may hold tracking_uri, experiment_name and tags"
+    with pytest.raises(InvalidArgument, match=says):
+        tune.run(
+            curve, space, metric="loss", mode="min", executor="inline", verbose=0, callbacks=[logged(database)],
+            storage_path=tmp_path, name="e",
+        )  # fmt: skip
+    assert not (tmp_path / "e").exists()
+    with pytest.raises(InvalidArgument, match=says):
+        tune.create_study(space, metric="loss", mode="min").add_callback(logged(database))
+
+
+def test_the_settings_are_in_no_record(database, runs, tmp_path):
+    section = {"tracking_uri": database, "experiment_name": "of the section"}
+    analysis = tune.run(
+        curve, {**SPACE, "mlflow": section}, metric="loss", mode="min", executor="inline", verbose=0,
+        callbacks=[MLflowLogger(interval_s=0.02)], storage_path=tmp_path, name="e",
     )  # fmt: skip
-    assert "config['mlflow'] holds experiment; it may hold tracking_uri, experiment_name and tags" in caplog.text
+    assert list(analysis.best_config) == ["x"]
+    (run,) = runs(database, "of the section").children()
+    assert list(run.data.params) == ["x"]
+    study = tune.load_study(study_name="e", storage=analysis.folder / "study.log")
+    assert "of the section" not in repr(study.trials) + repr(study.user_attrs)
 
 
 def test_nothing_of_the_fluent_api_is_touched_by_studies_at_once(database, runs, tmp_path, monkeypatch):

@@ -102,6 +102,24 @@ def test_odd_values(read_runs: Callable[..., Any]) -> None:
     assert [name for name in row if name.startswith("histogram")]
 
 
+def test_passwords_in_urls_reach_no_run(read_runs: Callable[..., Any]) -> None:
+    url = "postgres://me:sesame@h/db"
+    study = tune.create_study({"x": 1, "url": url, "wandb": {"project": "p"}}, metric="loss")
+    study.add_callback(
+        WandbLogger(log_config=True, notes=url, tags=[url], config={"extra": url, "secret_key": "sesame"})
+    )
+    trial = study.ask()
+    result = {"loss": 1.0, "url": url, "deep": {"urls": [url]}, "credentials": {"user": "sesame"}, "n_tokens": 3}
+    trial.report(result, 1)
+    study.tell(trial, 1.0)
+    study.close()
+    run = read_runs()[0]
+    (row,) = run.rows
+    assert (row["url"], row["config/url"]) == ("postgres://********@h/db",) * 2
+    assert (row["deep/urls"], row["credentials/user"], row["n_tokens"]) == (["postgres://********@h/db"], "********", 3)
+    assert b"sesame" not in run.path.read_bytes()
+
+
 class Stops(tune.Callback):
     """Presses Ctrl-C."""
 
@@ -139,6 +157,39 @@ def test_an_interrupted_run_goes_on_as_the_same_run(
     seen = sorted(step for run in files for (step,) in rows_of(run, "training_iteration"))
     assert seen == [1, 2, 3]
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("given", [None, "mine"])
+def test_loggers_of_one_study_have_runs_of_their_own(
+    given: str | None, tmp_path: Path, read_files: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "tuneflow")
+    settings: dict[str, Any] = {
+        "metric": "loss", "mode": "min", "num_samples": 1, "executor": "inline", "verbose": 0, "name": "e",
+        "storage_path": tmp_path, "checkpoint_freq": 1, "seed": 0,
+    }  # fmt: skip
+
+    class StopsFirst(tune.Callback):
+        def on_trial_report(self, trial: Any, result: dict[str, Any]) -> None:
+            if result["training_iteration"] == 2:
+                raise KeyboardInterrupt
+
+    def loggers() -> list[Any]:
+        return [WandbLogger(project, id=given, upload_checkpoints=True) for project in ("p", "q")]
+
+    with pytest.raises(KeyboardInterrupt):
+        tune.run(steps, SPACE, callbacks=[*loggers(), StopsFirst()], **settings)
+    tune.run(steps, SPACE, callbacks=loggers(), resume=True, **settings)
+    files = read_files()
+    ids = {project: {run.id for run in files if run.project == project} for project in ("p", "q")}
+    assert [len(found) for found in ids.values()] == [1, 1], "the same after a resume"
+    (first,), (second,) = ids.values()
+    assert second == f"{first[:-6]}-2-00000"
+    for project in ("p", "q"):
+        mine = [run for run in files if run.project == project]
+        assert sorted(step for run in mine for (step,) in rows_of(run, "training_iteration")) == [1, 2, 3]
+        assert sum(len(run.artifacts) for run in mine) == 2, "the second one was not heard of any more"
+    assert "W&B" not in caplog.text
 
 
 def test_a_paused_trial_is_left_paused(read_runs: Callable[..., Any]) -> None:
