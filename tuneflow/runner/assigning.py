@@ -35,6 +35,7 @@ def assignment_for(study: Study, trial: Trial, rules: Rules, trainable: Any, key
         time_total_s=trial.time_total_s,
         name=rules.name,
         is_persistent=not study.folders.is_temporary,
+        has_run=trial.attempt > 1 or trial.last_step is not None,
         echo=f"[{trial.trial_id}] " if rules.echoes else None,
         sections=study.sections,
         study_id=study.uid if study.sections else "",

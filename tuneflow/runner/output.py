@@ -42,13 +42,15 @@ class _Stream:
         """Path of the open file while it is nobody's; "" once it is a trial's."""
         self.n_echoed = 0
 
-    def open(self, folder: str) -> None:
-        """Writes go to the trial's file: one that is there already, or the spare one."""
+    def open(self, folder: str, has_run: bool) -> None:
+        """Writes go to the trial's file: one that is there already, or the spare one.
+
+        For a new trial nobody looks: the driver is writing its first files into that folder just then.
+        """
         root = os.path.dirname(folder)  # noqa: PTH120 - at every trial's start
-        target = _target(folder, self.name)
-        if os.path.exists(target):  # noqa: PTH110
+        if has_run and os.path.exists(_target(folder, self.name)):  # noqa: PTH110
             self.close()
-            self.file = os.open(target, _OPEN, 0o666)
+            self.file = os.open(_target(folder, self.name), _OPEN, 0o666)
         elif not self.spare or os.path.dirname(self.spare) != root:  # noqa: PTH120
             self.close()
             os.makedirs(root, exist_ok=True)  # noqa: PTH103
@@ -106,19 +108,20 @@ class OutputFiles:
             with contextlib.suppress(AttributeError, ValueError):
                 stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
-    def begin(self, folder: str, *, echo: str | None) -> None:
+    def begin(self, folder: str, *, echo: str | None, has_run: bool) -> None:
         """A trial begins.
 
         Args:
             folder: the trial's.
             echo: what is put before each line that is shown as well; None to show nothing.
+            has_run: whether there may be output of it already.
         """
         with self._lock:
             self._prefix = None if echo is None else echo.encode()
             self._folder = folder
             for stream in self._streams:
                 try:
-                    stream.open(folder)
+                    stream.open(folder, has_run)
                 except OSError:
                     stream.close()
 

@@ -112,7 +112,7 @@ def _serve(connection: Connection, output: OutputFiles) -> None:
                 text = f"the configuration could not be read in the worker process: {type(error).__name__}: {error}"
                 event: Finished | Failed = Failed(trial, attempt, None, text, "", False)
             else:
-                output.begin(assignment.folder, echo=assignment.echo)
+                output.begin(assignment.folder, echo=assignment.echo, has_run=assignment.has_run)
                 event = _run(assignment, default_kind, trainables, pipe)
                 if isinstance(event, Failed):
                     output.flush()

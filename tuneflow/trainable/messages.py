@@ -39,6 +39,7 @@ class Assignment:
         time_total_s: time that earlier attempts took up to ``checkpoint``.
         name: the experiment's name.
         is_persistent: checkpoints outlive the process, so that saving for recovery makes sense.
+        has_run: the trial has been in a slot before, so that there may be output of it already.
         echo: what is put before each line that the trial prints where it is shown too; None to keep it in files only.
         sections: trackers' settings by name, which the trainable's configuration holds besides ``config``.
         study_id: the study's ``uid`` where there are such settings.
@@ -64,6 +65,7 @@ class Assignment:
     time_total_s: float = 0.0
     name: str = ""
     is_persistent: bool = False
+    has_run: bool = False
     echo: str | None = None
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     study_id: str = ""
