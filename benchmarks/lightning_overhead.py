@@ -1,7 +1,6 @@
 """What ``TuneCallback`` adds to each epoch of a Lightning training, reports and checkpoints of a 1 MB model included.
 
-The same training with and without it, in turns, so that a slow moment of the machine hits both. Compared are the lower
-quartiles over epochs: what a machine that is busy with other things adds is neither's.
+The same training with and without it, in turns, so that a slow moment of the machine hits both. Compared are the medians over epochs, so run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def measure(report: harness.Report, quick: bool) -> None:
     for _ in range(n_rounds):
         for how, times in found.items():
             times += epoch_ms(n_epochs, how)
-    bare, reports, saves = (statistics.quantiles(times, n=4)[0] for times in found.values())
+    bare, reports, saves = (statistics.median(times) for times in found.values())
     report.add(harness.note("Lightning, an epoch of 4 steps and a validation, without the callback", bare, "ms"))
     report.add(harness.note("TuneCallback adds to it: a report", reports - bare, "ms"))
     report.add(
