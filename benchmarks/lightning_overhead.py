@@ -1,7 +1,7 @@
 """What ``TuneCallback`` adds to each epoch of a Lightning training, reports and checkpoints of a 1 MB model included.
 
-The same training with and without it, in turns, so that a slow moment of the machine hits both. Compared are the medians
-over epochs, so run it on a quiet machine.
+The same training with and without it, in turns, so that a slow moment of the machine hits both. Compared are
+the medians over epochs, so run it on a quiet machine.
 """
 
 from __future__ import annotations
