@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,25 +65,33 @@ def trials_per_second(system: str, storage: str, n_each: int, pruner: bool) -> f
     """None where a process of Optuna's gave up: its SQLite raises where the database stays locked for too long."""
     prepare(storage)
     command = [sys.executable, __file__, "--worker", system, storage, str(n_each), str(int(pruner))]
-    workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(N_PROCESSES)
-    ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n", "a process could not open the study"
-    start = time.perf_counter()
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    status = [worker.wait() for worker in workers]
-    seconds = time.perf_counter() - start
+    with contextlib.ExitStack() as started:
+        workers = [started.enter_context(ended_with_us(command)) for _ in range(N_PROCESSES)]
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n", "a process could not open the study"
+        start = time.perf_counter()
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        status = [worker.wait() for worker in workers]
+        seconds = time.perf_counter() - start
     if any(status) and system == "optuna":
         return None
     if any(status):
         raise RuntimeError(f"{system} on {storage}: exit statuses {status}")
     check(storage, n_each)
     return N_PROCESSES * n_each / seconds
+
+
+@contextlib.contextmanager
+def ended_with_us(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            yield worker
+        finally:
+            worker.kill()
 
 
 def prepare(storage: str) -> None:
@@ -165,4 +174,5 @@ if __name__ == "__main__":
         else:
             theirs(storage, int(n_each))
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as for an exception: nothing is left running
         sys.exit(harness.main(measure))

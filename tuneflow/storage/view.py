@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, get_storage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 __all__ = ["PAUSED_ATTRIBUTE", "DelegatingStorage", "ViewStorage"]
 
@@ -66,6 +68,8 @@ class ViewStorage(DelegatingStorage):
         n_paused: how many running trials carry the attribute, kept by its owner. While it is 0 and ``shared`` is
             False, every call costs what it costs below.
         shared: whether others may pause trials in the same study, so that ``n_paused`` says nothing.
+        marks: system attributes of every trial that is started through the view. A new one has them from the moment
+            that it exists, so that a trial whose driver dies at once is known to be that driver's.
 
     Args:
         inner: any Optuna storage; one over a database gets Optuna's cache, as in ``optuna.create_study``.
@@ -86,6 +90,7 @@ class ViewStorage(DelegatingStorage):
         super().__init__(inner)
         self.n_paused = 0
         self.shared = False
+        self.marks: Mapping[str, Any] = {}
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
 
     def get_all_trials(
@@ -105,6 +110,26 @@ class ViewStorage(DelegatingStorage):
             return self.inner.get_n_trials(study_id, state)
         states = (state,) if isinstance(state, TrialState) else state
         return len(self.get_all_trials(study_id, deepcopy=False, states=states))
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is None and self.marks:
+            template_trial = create_trial(state=TrialState.RUNNING, system_attrs=dict(self.marks))
+        return self.inner.create_new_trial(study_id, template_trial)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if state is not TrialState.RUNNING or not self.marks:
+            return self.inner.set_trial_state_values(trial_id, state, values)
+        # A waiting trial is taken. Marked before, lest it be nobody's; and after, lest it be somebody's who wanted it.
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self._mark(trial_id)
+        is_ours = self.inner.set_trial_state_values(trial_id, state, values)
+        if is_ours:
+            self._mark(trial_id)
+        return is_ours
+
+    def _mark(self, trial_id: int) -> None:
+        for key, value in self.marks.items():
+            self.inner.set_trial_system_attr(trial_id, key, value)
 
     def _has_one_objective(self, study_id: int) -> bool:
         return len(self.inner.get_study_directions(study_id)) == 1
