@@ -2,10 +2,16 @@
 
 Start-up is left out on every side: workers are warm, and Optuna's processes have opened their study. Memory is the sum
 of the resident sets of driver and workers, which counts pages that they share as often as they are shared.
+
+Every trial has a folder with three files. What that costs depends on the state of the file system: ext4 gives out again
+no inode that was freed in the last seconds, and looks past all of them, so that after many files were deleted a folder
+can take ten times as long. The benchmark therefore says what such a folder costs at that moment without tuneflow, and
+how fast trials are where files lie in memory.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -52,6 +58,18 @@ def seconds(trainable: Any, n_trials: int, folder: Path, name: str) -> float:
     return time.perf_counter() - start
 
 
+def folder_ms(root: Path) -> float:
+    """Milliseconds for a folder with three small files in it, as each trial has one, by Python's own means."""
+    root.mkdir()
+    start = time.perf_counter()
+    for number in range(100):
+        folder = root / str(number)
+        folder.mkdir()
+        for name in ("params.json", "result.json", "progress.csv"):
+            (folder / name).write_bytes(bytes(300))
+    return (time.perf_counter() - start) * 1e3 / 100
+
+
 def memory_mb() -> float:
     """Resident memory of this process and its children, in MB."""
     me = psutil.Process()
@@ -67,8 +85,13 @@ def measure(report: harness.Report, quick: bool) -> None:
         seconds(reports, 4, folder, "warm")
         rate = max(n_trials / seconds(reports, n_trials, folder, f"reports{i}") for i in range(repeats))
         used_mb = memory_mb()
+        cost_ms = folder_ms(folder / "folders")
         seconds(burns, 2, folder, "warm-burns")
         ideal = max(n_burns * 0.1 / 2 / seconds(burns, n_burns, folder, f"burns{i}") for i in range(repeats))
+    in_memory = None
+    if os.access("/dev/shm", os.W_OK):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+            in_memory = max(n_trials / seconds(reports, n_trials, Path(name), str(i)) for i in range(repeats))
     tune.shutdown_workers()
     journal = None if peer is None else float(peer["journal"])
     claim = "trivial trials x 10 reports, two warm processes, journal, JSON and CSV"
@@ -84,6 +107,9 @@ def measure(report: harness.Report, quick: bool) -> None:
             peer_value=journal,
         )
     )
+    report.add(harness.note("a folder with three files, without tuneflow", cost_ms, "ms"))
+    if in_memory is not None:
+        report.add(harness.note(f"{claim}, files in memory", in_memory, "trials/s"))
     report.add(harness.at_most("driver and two workers, resident", used_mb, MAX_MEMORY_MB, "MB"))
     report.add(harness.at_least("0.1 s of CPU x 40 on two workers, of ideal", 100 * ideal, 95.0, "%"))
     if peer is not None:

@@ -7,7 +7,8 @@ The noiseless functions of BBOB (``cma.bbobbenchmarks``; Hansen et al. 2009) on 
 value's distance from the optimum. Both sides get the same settings and the same seed; tuneflow is used as its users do,
 ``create_study(space, sampler=NAME, seed=SEED)``, which gives each trial randomness of its own, so the two draw
 different points. Over the runs, paired by function, instance, dimension and seed, ours must not be worse: Wilcoxon's
-signed-rank test on the logarithms, one-sided, 5 %. No two runs share a seed, so that the pairs are independent. Rustuna's TPE is compared with Optuna's as well.
+signed-rank test on the logarithms, one-sided, 5 %. No two runs share a seed, so that the pairs are independent.
+Rustuna's TPE is compared with Optuna's as well.
 
 A stronger statement stands beside it: where the study has no seed and the sampler has one, both sides should try the
 very same points; looked at in one run per function and dimension. ``--full`` is the size at which the claim is made: 24
