@@ -11,7 +11,18 @@ from typing import Any
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 
-__all__ = ["check_number", "check_real", "check_seconds", "check_whole", "spelt"]
+__all__ = ["check_number", "check_real", "check_seconds", "check_whole", "refuse_class", "spelt"]
+
+
+def refuse_class(**given: Any) -> None:
+    """Refuses a class where an object of it is wanted.
+
+    Raises:
+        InvalidArgumentType: one of the arguments is a class.
+    """
+    for name, value in given.items():
+        if isinstance(value, type):
+            raise InvalidArgumentType(f"{name}={value.__name__} is a class; pass an object: {name}={value.__name__}()")
 
 
 def check_real(name: str, value: Any) -> None:

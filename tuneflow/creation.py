@@ -13,6 +13,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from tuneflow.arguments import refuse_class
 from tuneflow.checkpoint import Keeper, Retention
 from tuneflow.clock import Clock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UnknownName
@@ -149,6 +150,7 @@ def build_study(
     sections: Mapping[str, dict[str, Any]] | None = None,
 ) -> Study:
     """``create_study`` with what the runner adds: the trials' folder, retention, the clock, runs without a metric."""
+    refuse_class(sampler=sampler, pruner=pruner)
     metric, mode = (_with_holders(name, given, sampler, pruner) for name, given in (("metric", metric), ("mode", mode)))
     searcher = sampler if callable(getattr(sampler, "to_sampler", None)) else None
     if searcher is not None:

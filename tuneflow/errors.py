@@ -114,10 +114,9 @@ class MetricMissing(TuneflowError, KeyError):
 
     def __init__(self, metric: str, reported: list[str], argument: str = "metric") -> None:
         self.metric, self.reported, self.argument = metric, reported, argument
-        super().__init__(
-            f"{argument} {metric!r} was not reported; the report holds: {', '.join(reported) or 'nothing'}. "
-            f"Report {metric!r} or pass {argument}= one of these"
-        )
+        held = f"report holds: {', '.join(reported)}" if reported else "report is empty"
+        instead = f" or pass {argument}= one of these" if reported else ""
+        super().__init__(f"{argument} {metric!r} was not reported; the {held}. Report {metric!r}{instead}")
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -289,16 +289,18 @@ def _of_hypermodel(hypermodel: HyperModel, settings: Settings) -> HyperTrainable
 
 
 def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path, how: str | None) -> None:
-    """Runs the loop with the listeners attached. SIGTERM ends it as Ctrl-C does."""
+    """Runs the loop with the listeners attached. SIGTERM ends it as Ctrl-C does, and the process with 143."""
     for listener in listeners:
         study.listeners.add(listener)
     study.listeners.emit("on_study_start", study)
     try:
         with _sigterm_as_interrupt():
             loop.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         call = how or f"tune.run(..., name={folder.name!r}, storage_path={str(folder.parent)!r}, resume=True)"
         sys.stderr.write(f"\ninterrupted; finished trials are kept. Go on with {call}\n")
+        if isinstance(interrupt, _Terminated):
+            raise SystemExit(128 + signal.SIGTERM) from None
         raise
     finally:
         study.listeners.emit("on_study_end", study)
@@ -306,10 +308,14 @@ def _drive(loop: Loop, study: Study, listeners: Sequence[Any], folder: Path, how
             study.listeners.remove(listener)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+        raise _Terminated
 
     try:
         before: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuneflow.arguments import refuse_class
 from tuneflow.creation import pruner_from, sampler_seed
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.samplers import make_sampler
@@ -34,6 +35,7 @@ class Settings:
     ) -> None:
         if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < -1 or num_samples == 0:
             raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
+        refuse_class(search_alg=search_alg, scheduler=scheduler)
         searcher = search_alg if hasattr(search_alg, "to_sampler") else None
         self.seed = searcher.own_seed if searcher is not None and seed is None else seed
         varied, self.sections = split_sections(config) if isinstance(config, Mapping) else (config, {})

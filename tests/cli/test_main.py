@@ -83,3 +83,8 @@ def test_the_command_line_starts_without_heavy_libraries():
     code = f"import sys, tuneflow.cli.main; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_package_can_be_run():
+    command = [sys.executable, "-m", "tuneflow", "version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("tuneflow ")

@@ -320,3 +320,18 @@ def test_a_time_budget_ends_a_run_without_a_number_of_samples() -> None:
     assert 1.4 < time.monotonic() - start_s < 10
     assert len(analysis.trials) >= 1
     assert all(trial.status in ("TERMINATED", "ERROR") for trial in analysis.trials)
+
+
+@pytest.mark.parametrize("argument", ["search_alg", "scheduler"])
+def test_a_class_in_place_of_an_object(argument: str) -> None:
+    given = {"search_alg": tune.search.HyperOptSearch, "scheduler": tune.schedulers.ASHAScheduler}[argument]
+    with pytest.raises(InvalidArgumentType, match=rf"{argument}={given.__name__} is a class; pass an object"):
+        tune.run(lambda config: None, {"x": tune.uniform(0, 1)}, metric="loss", mode="min", **{argument: given})
+    alias = {"search_alg": "sampler", "scheduler": "pruner"}[argument]
+    with pytest.raises(InvalidArgumentType, match=f"{alias}="):
+        tune.create_study({"x": tune.uniform(0, 1)}, **{alias: given})
+
+
+def test_an_empty_report_is_called_so() -> None:
+    with pytest.raises(MetricMissing, match=r"the report is empty\. Report 'loss'$"):
+        tune.create_study(metric="loss").ask().report({})

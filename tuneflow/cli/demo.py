@@ -112,7 +112,7 @@ def run_demo(settings: DemoSettings, clock: Clock | None = None) -> None:
             deterministic=True,
             verbose=2 if sys.stdout.isatty() else 1,  # the live table, or a line per trial
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         print(f"or with: {_command(settings, folder)}", file=sys.stderr)
         raise
     tuned_s = clock.monotonic() - start_s

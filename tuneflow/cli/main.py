@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that ``arguments`` (``sys.argv`` by default) name.
 
     Returns:
-        The exit status: 0, 1 after an error that is explained on stderr, 130 after Ctrl-C. argparse exits with 2.
+        The exit status: 0, 1 after an error that is explained on stderr, 130 after Ctrl-C. It exits with 143 after
+        SIGTERM, and argparse with 2.
     """
     given = _parser().parse_args(arguments)
     try:
