@@ -232,8 +232,8 @@ class StudyCore(StudyViews):
             self._has_warned_restart = True
             warnings.warn(
                 TuneflowWarning(
-                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0 (none was saved); pass"
-                    f" checkpoint= to report to resume where it stopped (said once per study)"
+                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0, none was saved;"
+                    f" pass checkpoint= to report to resume where it stopped (said once per study)"
                 ),
                 stacklevel=4,
             )
