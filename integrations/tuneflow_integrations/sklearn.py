@@ -71,6 +71,10 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         best_score_: its mean score.
         best_index_: its row in ``cv_results_``.
         best_estimator_: trained on all data, with ``refit``.
+        refit_time_: seconds that took.
+        scorer_: what scored the candidates.
+        n_splits_: number of folds.
+        multimetric_: False.
         cv_results_: arrays by column, as scikit-learn's searches have them, and "n_iters" and "state"; complete
             candidates rank before pruned ones, and these before failed ones.
         study_: the study; a pickled, dumped or copied search has none, as it may hold files and locks.
@@ -133,9 +137,9 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         self._check()
         X, y, groups = indexable(X, y, groups)  # noqa: N806
         splits = list(check_cv(self.cv, y, classifier=is_classifier(self.estimator)).split(X, y, groups))
-        job = _Job(
-            self.estimator, check_scoring(self.estimator, self.scoring), X, y, splits, self.max_iters, fit_params
-        )
+        self.scorer_ = check_scoring(self.estimator, self.scoring)
+        self.multimetric_ = False
+        job = _Job(self.estimator, self.scorer_, X, y, splits, self.max_iters, fit_params)
         study = create_study(
             {name: _domain(name, value) for name, value in self.param_distributions.items()},
             metric="score",
@@ -197,10 +201,12 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         self.best_score_ = float(scores[self.best_index_])
         if self.refit:
             best = clone(self.estimator).set_params(**self.best_params_)
+            start_s = time.perf_counter()
             n_iters = int(self.cv_results_["n_iters"][self.best_index_])
             self.best_estimator_ = _train(
                 best, inputs, targets, None if self.max_iters is None else n_iters, fit_params
             )
+            self.refit_time_ = time.perf_counter() - start_s
 
     def __getstate__(self) -> dict[str, Any]:
         """All but ``study_``, which holds locks and open storages; ``cv_results_`` and ``best_*`` have the results."""
@@ -235,6 +241,11 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         """Number of columns seen by ``fit``; AttributeError with ``refit=False``, so that ``hasattr`` is False."""
         return int(self._attribute("n_features_in_"))
 
+    @property
+    def feature_names_in_(self) -> Any:
+        """Names of the columns seen by ``fit``, where they are strings; AttributeError where there are none."""
+        return self._attribute("feature_names_in_")
+
     def _attribute(self, name: str) -> Any:
         if not self.refit:
             raise AttributeError(f"{name} is the best estimator's, and refit=False trained none")
@@ -250,15 +261,30 @@ class TuneSearchCV(_Mixin, _Base):  # type: ignore[misc]
         """``predict_proba`` of the best estimator."""
         return self._best().predict_proba(X)
 
+    @_if_best_has("predict_log_proba")
+    def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
+        """``predict_log_proba`` of the best estimator."""
+        return self._best().predict_log_proba(X)
+
     @_if_best_has("decision_function")
     def decision_function(self, X: Any) -> Any:  # noqa: N803
         """``decision_function`` of the best estimator."""
         return self._best().decision_function(X)
 
+    @_if_best_has("score_samples")
+    def score_samples(self, X: Any) -> Any:  # noqa: N803
+        """``score_samples`` of the best estimator."""
+        return self._best().score_samples(X)
+
     @_if_best_has("transform")
     def transform(self, X: Any) -> Any:  # noqa: N803
         """``transform`` of the best estimator."""
         return self._best().transform(X)
+
+    @_if_best_has("inverse_transform")
+    def inverse_transform(self, X: Any) -> Any:  # noqa: N803
+        """``inverse_transform`` of the best estimator."""
+        return self._best().inverse_transform(X)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The best estimator's score by ``scoring``."""

@@ -10,9 +10,11 @@ import pytest
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris, make_regression
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge, SGDClassifier
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, RandomizedSearchCV, cross_val_score
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -101,6 +103,23 @@ def test_it_is_what_its_estimator_is():
     assert not hasattr(search, "n_features_in_")
     # The rows are sorted by class: folds that are not stratified would train on two classes and score on the third.
     assert cross_val_score(TuneSearchCV(SVC(), space, n_trials=1, cv=2), X, Y, cv=3).min() > 0.9
+
+
+def test_what_a_randomized_search_offers_is_there():
+    frame, labels = load_iris(return_X_y=True, as_frame=True)
+    theirs = RandomizedSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-6]}, n_iter=2, cv=3).fit(frame, labels)
+    ours = TuneSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-6]}, n_trials=2, cv=3).fit(frame, labels)
+    missing = {name for name in dir(theirs) if not name.startswith("_") and not hasattr(ours, name)}
+    settings = set(theirs.get_params(deep=False)) - set(ours.get_params(deep=False))
+    # scikit-learn's routing of metadata and its callbacks, which newer versions have, are not supported.
+    assert missing - settings <= {"get_metadata_routing", "set_fit_request", "set_score_request", "set_callbacks"}
+    assert list(ours.feature_names_in_) == list(theirs.feature_names_in_)
+    assert ours.predict_log_proba(frame).shape == (150, 3)
+    assert ours.refit_time_ > 0
+    assert not hasattr(ours, "inverse_transform")
+    pca = TuneSearchCV(PCA(), {"n_components": [2, 3]}, n_trials=2, cv=3).fit(frame)
+    assert pca.inverse_transform(pca.transform(frame)).shape == (150, 4)
+    assert pca.score_samples(frame).shape == (150,)
 
 
 def test_regression_with_a_scoring():
