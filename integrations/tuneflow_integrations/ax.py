@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.errors import InvalidArgument
-from tuneflow.samplers.axes import axis_of
+from tuneflow.samplers.axes import Coded
 from tuneflow.samplers.foreign import Distributions, ForeignSampler, Model
 from tuneflow.samplers.ledger import Observation, Running
 
@@ -158,15 +158,15 @@ class _Client(Model):
         return min(max(loss, low), high) if low <= high else 0.0
 
 
-class _Entry:
+class _Entry(Coded):
     """A parameter in Ax's terms. Its name there is short, whatever it holds here."""
 
     def __init__(self, alias: str, distribution: BaseDistribution) -> None:
         self.alias = alias
-        self._distribution = distribution
-        self._axis = axis = axis_of(distribution)
+        super().__init__(distribution)
+        axis = self.axis
         if axis is None:
-            indices = list(range(len(distribution.choices)))  # type: ignore[attr-defined]
+            indices = list(range(self.n_choices))
             self.config: Any = ChoiceParameterConfig(alias, indices, "int", is_ordered=False)
         elif axis.is_log:
             bounds = axis.distribution.low, axis.distribution.high
@@ -179,29 +179,15 @@ class _Entry:
     @property
     def n_values(self) -> float:
         """How many values there are."""
-        if self._axis is None:
-            return len(self._distribution.choices)  # type: ignore[attr-defined]
-        return self._axis.n_values or math.inf
-
-    def value_of(self, param: Any) -> Any:
-        """Ax's value of a parameter: the index of a choice or on a grid, else the parameter's own."""
-        if self._axis is None:
-            return int(self._distribution.to_internal_repr(param))
-        if self._axis.is_log:
-            return param
-        return self._axis.position_of(param) if self._axis.n_values is None else round(self._axis.position_of(param))
-
-    def param_of(self, value: Any) -> Any:
-        """The parameter of Ax's value."""
-        if self._axis is None:
-            return self._distribution.to_external_repr(int(value))
-        return self._axis.nearest(float(value)) if self._axis.is_log else self._axis.value_at(float(value))
+        if self.axis is None:
+            return self.n_choices
+        return self.axis.n_values or math.inf
 
     def drawn(self, rng: Any) -> Any:
         """A random value of Ax's."""
-        if self._axis is None:
-            return int(rng.integers(len(self._distribution.choices)))  # type: ignore[attr-defined]
-        return self.value_of(self._axis.value_at(rng.uniform(self._axis.low, self._axis.high)))
+        if self.axis is None:
+            return int(rng.integers(self.n_choices))
+        return self.value_of(self.axis.value_at(rng.uniform(self.axis.low, self.axis.high)))
 
 
 @contextlib.contextmanager

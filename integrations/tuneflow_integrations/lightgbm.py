@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 
 from tuneflow.checkpoint import Checkpoint
-from tuneflow.errors import InvalidArgument
-from tuneflow.pruners.base import CONTINUE, Decision
-from tuneflow_integrations.trials import Metrics, Target, decision_ends
+from tuneflow_integrations.trials import EachRound, decision_ends
 
 __all__ = ["TuneCallback"]
 
 _FILE = "model.txt"
 
 
-class TuneCallback:
+class TuneCallback(EachRound):
     """Reports after boosting rounds, and ends the training when the trial is told to.
 
     ::
@@ -39,22 +37,6 @@ class TuneCallback:
 
     order = 25
     before_iteration = False
-
-    def __init__(
-        self,
-        metrics: str | Sequence[str] | Mapping[str, str],
-        *,
-        trial: Any = None,
-        every: int = 1,
-        checkpoint: bool = True,
-    ) -> None:
-        if isinstance(every, bool) or every < 1:
-            raise InvalidArgument(f"every={every!r} must be an integer >= 1")
-        self._metrics = Metrics(metrics)
-        self._target = Target(trial, "TuneCallback")
-        self._every = every
-        self._saves = checkpoint
-        self.decision: Decision = CONTINUE
 
     def train(self, params: Mapping[str, Any], train_set: Any, num_boost_round: int = 100, **arguments: Any) -> Any:
         """``lightgbm.train``, from the trial's checkpoint where it has one; ``num_boost_round`` is the whole budget.

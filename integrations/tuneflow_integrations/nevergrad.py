@@ -17,7 +17,7 @@ import numpy as np
 from nevergrad.common.errors import TellNotAskedNotSupportedError
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
-from tuneflow.samplers.axes import axis_of
+from tuneflow.samplers.axes import Coded
 from tuneflow.samplers.foreign import Distributions, ForeignSampler, Model
 from tuneflow.samplers.ledger import Observation, Running
 
@@ -155,14 +155,14 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class _Entry:
+class _Entry(Coded):
     """A parameter in Nevergrad's terms."""
 
     def __init__(self, distribution: BaseDistribution) -> None:
-        self._distribution = distribution
-        self._axis = axis = axis_of(distribution)
+        super().__init__(distribution)
+        axis = self.axis
         if axis is None:
-            self.parameter = ng.p.Choice(range(len(distribution.choices)))  # type: ignore[attr-defined]
+            self.parameter = ng.p.Choice(range(self.n_choices))
             return
         if axis.is_log:
             self.parameter = ng.p.Log(lower=math.exp(axis.low), upper=math.exp(axis.high))
@@ -170,17 +170,3 @@ class _Entry:
             self.parameter = ng.p.Scalar(lower=axis.low, upper=axis.high)
         if axis.n_values is not None:
             self.parameter.set_integer_casting()
-
-    def value_of(self, param: Any) -> Any:
-        """Nevergrad's value of a parameter: the index of a choice or on a grid, else the parameter's own."""
-        if self._axis is None:
-            return int(self._distribution.to_internal_repr(param))
-        if self._axis.is_log:
-            return param
-        return self._axis.position_of(param) if self._axis.n_values is None else round(self._axis.position_of(param))
-
-    def param_of(self, value: Any) -> Any:
-        """The parameter of Nevergrad's value."""
-        if self._axis is None:
-            return self._distribution.to_external_repr(int(value))
-        return self._axis.nearest(float(value)) if self._axis.is_log else self._axis.value_at(float(value))

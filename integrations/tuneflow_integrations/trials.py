@@ -21,7 +21,7 @@ from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Stop
 from tuneflow.trainable.session import TrialInterrupt, current
 from tuneflow.trainable.session_trial import SessionTrial
 
-__all__ = ["Metrics", "Target", "decision_ends", "flat", "newest_readable"]
+__all__ = ["EachRound", "Metrics", "Target", "decision_ends", "flat", "newest_readable"]
 
 T = TypeVar("T")
 
@@ -140,6 +140,30 @@ class Metrics:
             if name not in logged:
                 raise MetricNotLogged(name, [str(key) for key in logged], hint)
         return {ours: float(logged[theirs]) for ours, theirs in self.names.items()}
+
+
+class EachRound:
+    """What callbacks of boosting libraries share: reports after some of the rounds.
+
+    Attributes:
+        decision: the answer to the last report.
+    """
+
+    def __init__(
+        self,
+        metrics: str | Sequence[str] | Mapping[str, str],
+        *,
+        trial: Any = None,
+        every: int = 1,
+        checkpoint: bool = True,
+    ) -> None:
+        if isinstance(every, bool) or every < 1:
+            raise InvalidArgument(f"every={every!r} must be an integer >= 1")
+        self._metrics = Metrics(metrics)
+        self._target = Target(trial, "TuneCallback")
+        self._every = every
+        self._saves = checkpoint
+        self.decision: Decision = CONTINUE
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import xgboost
 
 from tuneflow.checkpoint import Checkpoint
-from tuneflow.errors import InvalidArgument
-from tuneflow.pruners.base import CONTINUE, Decision
-from tuneflow_integrations.trials import Metrics, Target, decision_ends
+from tuneflow_integrations.trials import EachRound, decision_ends
 
 __all__ = ["TuneCallback"]
 
@@ -19,7 +17,7 @@ _FILE = "model.ubj"
 _Base: Any = xgboost.callback.TrainingCallback
 
 
-class TuneCallback(_Base):  # type: ignore[misc]
+class TuneCallback(EachRound, _Base):  # type: ignore[misc]
     """Reports after boosting rounds, and ends the training when the trial is told to.
 
     ::
@@ -36,23 +34,6 @@ class TuneCallback(_Base):  # type: ignore[misc]
     Attributes:
         decision: the answer to the last report.
     """
-
-    def __init__(
-        self,
-        metrics: str | Sequence[str] | Mapping[str, str],
-        *,
-        trial: Any = None,
-        every: int = 1,
-        checkpoint: bool = True,
-    ) -> None:
-        super().__init__()
-        if isinstance(every, bool) or every < 1:
-            raise InvalidArgument(f"every={every!r} must be an integer >= 1")
-        self._metrics = Metrics(metrics)
-        self._target = Target(trial, "TuneCallback")
-        self._every = every
-        self._saves = checkpoint
-        self.decision: Decision = CONTINUE
 
     def train(self, params: Mapping[str, Any], dtrain: Any, num_boost_round: int = 10, **arguments: Any) -> Any:
         """``xgboost.train``, from the trial's checkpoint where it has one; ``num_boost_round`` is the whole budget.

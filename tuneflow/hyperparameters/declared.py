@@ -60,16 +60,12 @@ class HyperParameters:
         parent_values: Any = None,
     ) -> Any:
         """One of ``values``: all str, int, float or bool. The default is the first."""
-        with self._parent(parent_name, parent_values):
-            return self._value_of(
-                Choice(
-                    name=self._full(name),
-                    conditions=tuple(self._conditions),
-                    values=values,
-                    ordered=ordered,
-                    given_default=default,
-                )
-            )
+        fields = {
+            "values": values,
+            "ordered": ordered,
+            "given_default": default,
+        }
+        return self._declare(Choice, name, fields, parent_name, parent_values)
 
     def Int(  # noqa: N802
         self,
@@ -83,18 +79,14 @@ class HyperParameters:
         parent_values: Any = None,
     ) -> Any:
         """An integer, both bounds included. Under ``sampling="log"`` the step multiplies."""
-        with self._parent(parent_name, parent_values):
-            return self._value_of(
-                Int(
-                    name=self._full(name),
-                    conditions=tuple(self._conditions),
-                    min_value=min_value,
-                    max_value=max_value,
-                    step=step,
-                    sampling=sampling,
-                    given_default=default,
-                )
-            )
+        fields = {
+            "min_value": min_value,
+            "max_value": max_value,
+            "step": step,
+            "sampling": sampling,
+            "given_default": default,
+        }
+        return self._declare(Int, name, fields, parent_name, parent_values)
 
     def Float(  # noqa: N802
         self,
@@ -108,34 +100,26 @@ class HyperParameters:
         parent_values: Any = None,
     ) -> Any:
         """A real number, both bounds included. Under ``sampling="log"`` the step multiplies."""
-        with self._parent(parent_name, parent_values):
-            return self._value_of(
-                Float(
-                    name=self._full(name),
-                    conditions=tuple(self._conditions),
-                    min_value=min_value,
-                    max_value=max_value,
-                    step=step,
-                    sampling=sampling,
-                    given_default=default,
-                )
-            )
+        fields = {
+            "min_value": min_value,
+            "max_value": max_value,
+            "step": step,
+            "sampling": sampling,
+            "given_default": default,
+        }
+        return self._declare(Float, name, fields, parent_name, parent_values)
 
     def Boolean(  # noqa: N802
         self, name: str, default: bool = False, parent_name: str | None = None, parent_values: Any = None
     ) -> Any:
         """True or False."""
-        with self._parent(parent_name, parent_values):
-            return self._value_of(
-                Boolean(name=self._full(name), conditions=tuple(self._conditions), given_default=default)
-            )
+        return self._declare(Boolean, name, {"given_default": default}, parent_name, parent_values)
 
     def Fixed(  # noqa: N802
         self, name: str, value: Any, parent_name: str | None = None, parent_values: Any = None
     ) -> Any:
         """A value that is not tuned."""
-        with self._parent(parent_name, parent_values):
-            return self._value_of(Fixed(name=self._full(name), conditions=tuple(self._conditions), value=value))
+        return self._declare(Fixed, name, {"value": value}, parent_name, parent_values)
 
     @contextlib.contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
@@ -288,13 +272,12 @@ class HyperParameters:
     def _full(self, name: str) -> str:
         return "/".join([*self._name_scopes, name]) if self._name_scopes else name
 
-    @contextlib.contextmanager
-    def _parent(self, name: str | None, values: Any) -> Iterator[None]:
-        if name is None:
-            yield
-            return
-        with self.conditional_scope(name, values):
-            yield
+    def _declare(
+        self, kind: type[Parameter], name: str, fields: Mapping[str, Any], parent: str | None, values: Any
+    ) -> Any:
+        """The value of a hyperparameter, which exists only where its parent, if it has one, has one of ``values``."""
+        with contextlib.nullcontext() if parent is None else self.conditional_scope(parent, values):
+            return self._value_of(kind(name=self._full(name), conditions=tuple(self._conditions), **fields))
 
     def _value_of(self, parameter: Parameter) -> Any:
         key = (parameter.name, parameter.conditions)

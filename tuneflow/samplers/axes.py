@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Axis", "axis_of", "is_within"]
+__all__ = ["Axis", "Coded", "axis_of", "is_within"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,47 @@ def axis_of(distribution: BaseDistribution) -> Axis | None:
     if distribution.log:
         return Axis(low=math.log(low), high=math.log(high), n_values=None, distribution=distribution)
     return Axis(low=low, high=high, n_values=None, distribution=distribution)
+
+
+class Coded:
+    """A parameter for a library that takes numbers only: a choice, or a value on a grid, goes by its index.
+
+    What is searched on a log scale goes by its own value: such libraries have a log scale of their own.
+
+    Attributes:
+        distribution: of the parameter.
+        axis: None for a choice.
+
+    Example:
+        >>> from optuna.distributions import CategoricalDistribution, FloatDistribution
+        >>> Coded(CategoricalDistribution(["a", "b"])).value_of("b")
+        1
+        >>> Coded(FloatDistribution(0, 1, step=0.25)).param_of(3)
+        0.75
+    """
+
+    def __init__(self, distribution: BaseDistribution) -> None:
+        self.distribution = distribution
+        self.axis = axis_of(distribution)
+
+    @property
+    def n_choices(self) -> int:
+        """How many choices there are, of a categorical parameter."""
+        return len(self.distribution.choices)  # type: ignore[attr-defined]
+
+    def value_of(self, param: Any) -> Any:
+        """The library's value of a parameter."""
+        if self.axis is None:
+            return int(self.distribution.to_internal_repr(param))
+        if self.axis.is_log:
+            return param
+        return self.axis.position_of(param) if self.axis.n_values is None else round(self.axis.position_of(param))
+
+    def param_of(self, value: Any) -> Any:
+        """The parameter of the library's value."""
+        if self.axis is None:
+            return self.distribution.to_external_repr(int(value))
+        return self.axis.nearest(float(value)) if self.axis.is_log else self.axis.value_at(float(value))
 
 
 def is_within(value: object, distribution: BaseDistribution) -> bool:
