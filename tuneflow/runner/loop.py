@@ -25,6 +25,7 @@ from tuneflow.errors import (
 from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
 from tuneflow.runner.attempt import Attempt
+from tuneflow.runner.donors import Donors
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.failures import Attempts, failed_error, is_caught, lost_error
 from tuneflow.runner.ordering import LogicalOrder, Order
@@ -86,8 +87,7 @@ class Loop:
         self._idle_s = None if executor.is_virtual else _IDLE_S
         self._deadline_s: float | None = None
         self._is_ending = False
-        self._waiting_for_donor: dict[int, int] = {}
-        self._unstarted: set[int] = set()
+        self._donors = Donors(study, executor, self._start)
         self._has_seen_metric = False
         self._fatal: BaseException | None = None
 
@@ -236,7 +236,7 @@ class Loop:
             return False
         if self.rules.is_deterministic:
             return len(self._runs) < self.executor.total().times_that_fit(self.rules.request)
-        return self.executor.free().times_that_fit(self.rules.request) > len(self._unstarted)
+        return self.executor.free().times_that_fit(self.rules.request) > self._donors.n_unstarted
 
     def _next_trial(self) -> Trial | None:
         n_trials = self.rules.n_trials
@@ -258,11 +258,7 @@ class Loop:
             self._timetable.enter(trial)
         trial.resources = rules.request.as_dict()
         trial.device = "cuda:0" if rules.request.gpu else "cpu"  # the first of those that its process sees
-        decision = trial.decision
-        if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
-            self._waiting_for_donor[trial.number] = decision.donor
-            self._unstarted.add(trial.number)
-        else:
+        if not self._donors.hold(trial, trial.decision, is_running=False):
             self._start(trial)
 
     def _start(self, trial: Trial) -> None:
@@ -302,9 +298,8 @@ class Loop:
             decision = Stop(complete=True)
         if isinstance(decision, (Stop, Pause)):
             run.verdict = decision
-        if isinstance(decision, Exploit) and self.study.saving.is_pending(decision.donor):
-            self._waiting_for_donor[number] = decision.donor
-            if decision.donor == number:
+        if self._donors.hold(trial, decision, is_running=True):
+            if isinstance(decision, Exploit) and decision.donor == number:
                 self.executor.reply(number, Answer(decision, save=True))
         else:
             keep = self._is_kept_by_rule(event, decision)
@@ -338,21 +333,7 @@ class Loop:
             self.study.saving.save(
                 run.trial, step or event.iteration, event.content, run.trial.last_result, reason=event.reason
             )
-        self._serve_waiting(event.trial)
-
-    def _serve_waiting(self, donor: int) -> None:
-        """Answers the trials that waited for this donor's checkpoint."""
-        for number in [number for number, wanted in self._waiting_for_donor.items() if wanted == donor]:
-            del self._waiting_for_donor[number]
-            run = self._runs.get(number)
-            if run is None:
-                continue
-            decision = self.study.fill_exploit(run.trial)
-            if number in self._unstarted:
-                self._unstarted.discard(number)
-                self._start(run.trial)
-            else:
-                self.executor.reply(number, Answer(decision))
+        self._donors.serve(event.trial)
 
     def _vacate(self, run: Attempt) -> None:
         number = run.trial.number
@@ -361,11 +342,7 @@ class Loop:
             self._order.leave(number)
         else:
             self._timetable.leave(number)
-        self._waiting_for_donor.pop(number, None)
-        self._unstarted.discard(number)
-        if self.study.saving.is_pending(number):
-            self.study.saving.give_up(run.trial)
-        self._serve_waiting(number)
+        self._donors.leave(run.trial)
 
     def _on_finished(self, run: Attempt, event: Finished) -> None:
         self._vacate(run)
