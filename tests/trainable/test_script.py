@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -451,3 +452,13 @@ def test_the_secret_is_nowhere_to_be_seen(write: Write) -> None:
     files = [path for path in Path.cwd().rglob("*") if path.is_file()]
     assert files
     assert not any(secret in path.read_bytes() for path in files)
+
+
+def test_a_program_that_prints_its_environment_does_not_give_the_secret_away(write: Write) -> None:
+    write("train", "#!/bin/sh\nenv\nenv >&2\nexit 3\n")
+    error = failure(tune.script("./train"), executor="processes")
+    shown = [Path(f"results/e/00000/{name}.txt").read_text() for name in ("stdout", "stderr", "error")]
+    for text in (*shown, str(error), error.output, error.traceback_text):
+        assert not re.search(r"[0-9a-f]{64}", text)
+    for text in shown:
+        assert "TUNEFLOW_SECRET=********\n" in text

@@ -15,7 +15,7 @@ import tuneflow as tune
 from tuneflow.errors import InvalidArgument
 from tuneflow.space import Space
 from tuneflow.trainable.command import fields, filled, is_program_text, missing_in
-from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics, Tracebacks, checked_pattern
+from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, Masked, PrintedMetrics, Tracebacks, checked_pattern
 
 CONFIG = {"lr": 0.1, "model": {"layers": 3, "act": "re lu"}, "a/b": 1, "sizes": [1, {"n": 2}], "on": True, "no": None}
 
@@ -136,6 +136,13 @@ def test_lines_do_not_depend_on_the_pieces(pieces: list[str]) -> None:
     got = [line for piece in pieces for line in lines.feed(piece)] + lines.rest()
     assert "\n".join(got) == whole.removesuffix("\n")
     assert len(got) == whole.count("\n") + (not whole.endswith("\n") and whole != "")
+
+
+@given(st.lists(st.text(alphabet="abx", max_size=5)))
+def test_a_secret_is_masked_however_it_is_cut(pieces: list[str]) -> None:
+    masked = Masked("abab")
+    got = "".join([masked.feed(piece) for piece in pieces] + [masked.rest()])
+    assert got == "".join(pieces).replace("abab", "********")
 
 
 def test_a_line_that_never_ends_costs_no_more_for_being_long() -> None:

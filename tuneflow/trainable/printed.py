@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 
 from tuneflow.errors import InvalidArgument
+from tuneflow.plain import MASK
 
-__all__ = ["DEFAULT_PATTERN", "Lines", "PrintedMetrics", "Tracebacks", "checked_pattern"]
+__all__ = ["DEFAULT_PATTERN", "Lines", "Masked", "PrintedMetrics", "Tracebacks", "checked_pattern"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
 DEFAULT_PATTERN = (
@@ -89,6 +90,33 @@ class Lines:
         line = "".join(self._begun)
         self._begun, self._n_begun = [], 0
         return line
+
+
+class Masked:
+    """Masks a secret in text that comes in pieces, as of a program that prints its environment.
+
+    Example:
+        >>> masked = Masked("sesame")
+        >>> masked.feed("open ses"), masked.feed("ame! se"), masked.rest()
+        ('open ', '********! ', 'se')
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """The text, but for an end with which the secret may begin."""
+        text = (self._held + text).replace(self._secret, MASK)
+        most = min(len(self._secret) - 1, len(text))
+        n_held = next((n for n in range(most, 0, -1) if self._secret.startswith(text[-n:])), 0)
+        self._held = text[len(text) - n_held :]
+        return text[: len(text) - n_held]
+
+    def rest(self) -> str:
+        """What was held back."""
+        held, self._held = self._held, ""
+        return held
 
 
 class Tracebacks:
