@@ -122,6 +122,25 @@ def test_what_a_trial_does_to_its_process_does_not_reach_the_next(tmp_path: Path
     assert "in train" in third.error.output  # SIGTERM does again what it did at first
 
 
+def test_runs_in_threads_of_one_process_leave_each_other_alone() -> None:
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        time.sleep(0.01)
+        return {"loss": config["x"]}
+
+    def several(name: str) -> None:
+        for index in range(6):
+            run(train, name=f"{name}{index}", num_samples=4, max_concurrent_trials=2)
+            done.append(index)
+
+    done: list[int] = []
+    threads = [threading.Thread(target=several, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == sorted([*range(6)] * 3)
+
+
 def test_values_of_the_script_itself_reach_the_trial() -> None:
     script: dict[str, Any] = {"__name__": "__main__", "enum": enum}
     exec("class Act(enum.Enum):\n    RELU = 1\n    TANH = 2\n\ndef double(x):\n    return 2 * x\n", script)

@@ -293,11 +293,7 @@ class ProcessExecutor(Executor):
                 self._leaving[0].worker.process.wait(_LEAVING_S)
             if not self._reap() and not self._leaving[0].worker.is_alive:
                 time.sleep(_LEAVING_S)
-        for worker in self._used.values():
-            worker.tidy()
-        for worker in self._used.values():
-            if not worker.is_tidy():
-                worker.kill()
+        self._pool.tidy(self._used.values())
         self._used.clear()
         self._selector.close()
         self._selector = selectors.DefaultSelector()
