@@ -241,6 +241,28 @@ def test_what_trials_have_started_ends_with_the_driver(tmp_path) -> None:
     assert not left
 
 
+REPORTS = """
+import tuneflow as tune
+
+code = "import time, tuneflow\\nwhile True: tuneflow.report(loss=1); time.sleep(0.03)"
+tune.run(tune.script(["python", "-c", code]), metric="loss", mode="min", storage_path="results", name="e", verbose=0)
+"""
+
+
+def test_a_program_does_not_hear_of_the_drivers_death_as_its_own_error(tmp_path) -> None:
+    (tmp_path / "driver.py").write_text(REPORTS)
+    folder = tmp_path / "results/e"
+    with subprocess.Popen([sys.executable, "driver.py"], cwd=tmp_path) as driver:
+        deadline_s = time.monotonic() + 20
+        while not (folder / "00000/result.json").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        driver.kill()
+    time.sleep(1.5)  # until it has ended
+    printed = [path for path in folder.rglob("*") if "stderr" in path.name and path.is_file()]
+    assert "".join(path.read_text() for path in printed) == ""
+
+
 NOTICED = """
 import signal, sys, time
 def leave(*_):

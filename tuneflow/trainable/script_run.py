@@ -285,6 +285,8 @@ class ScriptRun:
         try:
             event = decoded_report(fields, session.assignment)
             answer: Answer = session.channel.ask(event)
+        except (EOFError, ConnectionError):
+            raise  # the driver is gone, which is none of the program's faults: it is ended
         except Exception as error:
             self._refusal = error
             peer.answer(error)
