@@ -256,6 +256,19 @@ def test_trials_that_wait_stand_in_no_ones_way(tmp_path: Path) -> None:
     analysis.report(tmp_path / "report.html")
 
 
+def test_a_folder_that_another_run_makes_meanwhile_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, is_dir = tmp_path / "new", Path.is_dir
+
+    def late(path: Path) -> bool:
+        before = is_dir(path)
+        if path == place and not before:
+            place.mkdir()
+        return before
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    assert len(run(storage_path=place, num_samples=1, executor="inline").trials) == 1
+
+
 def test_a_trial_that_ends_on_nan_is_a_failed_trial() -> None:
     def nan(config: dict[str, Any]) -> None:
         tune.report(loss=float("nan"))
