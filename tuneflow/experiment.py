@@ -245,13 +245,14 @@ def run(
         if not study.optuna.get_trials(deepcopy=False):
             for point in points:
                 study.enqueue_trial(point)
-        n_again = study.enqueue_failed() if exists and resume == "errored" else 0
+        if exists and resume == "errored":
+            study.enqueue_failed()
         describe(folder, study, settings, num_samples, trainable, clock, deterministic, request.as_dict())
         how_to_resume = getattr(trainable, "how_to_resume", None)
         if how_to_resume is None:  # else somebody else's call, with data that belong in no file of ours
             remember(folder, trainable, given)
         loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
-        loop.n_started = study.n_new - n_again
+        loop.n_started = study.n_new - study.n_again
         if stopper is not None:
             stopper.start(study_clock)
         try:

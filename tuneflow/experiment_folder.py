@@ -64,7 +64,7 @@ def _root(storage_path: Any) -> Path:
     for part in (root, *root.parents):
         if part.is_dir():
             break
-        if os.path.lexists(part):  # a file, or a link that leads nowhere
+        if os.path.lexists(part) and not part.is_dir():  # still, since another run may have made the folder just then
             what = "is a file" if part.exists() else "is a link that leads nowhere"
             raise InvalidArgument(
                 f"storage_path={str(storage_path)!r}: {str(part)!r} {what}, not a folder; give a folder"

@@ -1,14 +1,38 @@
-"""Where trials keep their files."""
+"""Where trials keep their files, and who else may write there."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import weakref
 from pathlib import Path
 
-__all__ = ["TrialFolders"]
+__all__ = ["TrialFolders", "is_writable_by_others"]
+
+
+def is_writable_by_others(path: Path) -> bool:
+    """Whether another user than this one and root may change a file or folder: a pickle from there may hold anything.
+
+    A group that bears the user's name and has no other members is nobody else: many systems give each user one, and let
+    it write by default.
+    """
+    found = path.stat()
+    if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and not _is_own_group(found.st_gid)
+
+
+def _is_own_group(number: int) -> bool:
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.getuid())
+    except KeyError:  # without a name
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 class TrialFolders:

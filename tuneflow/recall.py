@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import pickle
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tuneflow.errors import ExperimentNotFound, NotResumable
+from tuneflow.folders import is_writable_by_others
 from tuneflow.plain import is_secret, without_passwords
 
 __all__ = ["recall", "remember"]
@@ -70,8 +70,7 @@ def recall(folder: Path) -> tuple[Any, dict[str, Any]]:
             f"in a script or notebook), or an argument cannot be kept (a secret, an open file). {instead}"
         )
     for path in (folder, target):
-        found = path.stat()
-        if found.st_uid not in (os.getuid(), 0) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if is_writable_by_others(path):
             raise NotResumable(
                 f"{path} can be written to by other users, and reading {_FILE} would run what they put there; take "
                 f"their right to write away (chmod go-w), if you trust what is in it. Or: {instead}"

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Study"]
 
 
+_AGAIN = "tuneflow:again"
+"""Of a trial that tries a failed one's configuration again: the number of that one."""
+
+
 class Study(AdoptingStudy):
     """A set of trials with one space, one sampler, one pruner and one storage. Made by ``create_study``.
 
@@ -148,12 +152,20 @@ class Study(AdoptingStudy):
         self.sampling.enqueue(point, attrs or None, skip_if_exists=skip_if_exists)
 
     def enqueue_failed(self) -> int:
-        """Has the configurations of all failed trials tried again, as new trials. Returns how many."""
-        failed = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(TrialState.FAIL,))
+        """Has the configurations of all failed trials tried again, as new trials, each once. Returns how many."""
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        before = {trial.user_attrs.get(_AGAIN) for trial in trials}
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL and trial.number not in before]
         for frozen in failed:
-            given = frozen.user_attrs.get(GIVEN)
-            self.sampling.enqueue(frozen.params, {GIVEN: given} if given else None, skip_if_exists=False)
+            given = {GIVEN: frozen.user_attrs[GIVEN]} if frozen.user_attrs.get(GIVEN) else {}
+            self.sampling.enqueue(frozen.params, {**given, _AGAIN: frozen.number}, skip_if_exists=False)
         return len(failed)
+
+    @property
+    def n_again(self) -> int:
+        """How many trials, waiting ones too, try the configuration of a failed one again."""
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        return sum(1 for trial in trials if _AGAIN in trial.user_attrs)
 
     def optimize(
         self,

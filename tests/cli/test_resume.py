@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +109,25 @@ def test_a_folder_that_others_can_write_to_is_not_unpickled(tmp_path: Path) -> N
     (tmp_path / "s").chmod(0o777)
     with pytest.raises(NotResumable, match="can be written to by other users"):
         recall(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "is_refused"),
+    [("me", [], False), ("me", ["me"], False), ("me", ["you"], True), ("staff", [], True)],
+)
+def test_a_group_of_the_users_own_is_nobody_else(
+    tmp_path: Path, monkeypatch, name: str, members: list[str], is_refused: bool
+) -> None:
+    config = {"x": tune.uniform(0, 1)}
+    tune.run(in_main, config, metric="loss", mode="min", name="s", storage_path=tmp_path, verbose=0, executor="inline")
+    (tmp_path / "s").chmod(0o775)  # as a umask of 002 leaves it
+    monkeypatch.setattr(grp, "getgrgid", lambda number: SimpleNamespace(gr_name=name, gr_mem=members))
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: SimpleNamespace(pw_name="me"))
+    if is_refused:
+        with pytest.raises(NotResumable, match="can be written to by other users"):
+            recall(tmp_path / "s")
+    else:
+        assert recall(tmp_path / "s")[1]["metric"] == "loss"
 
 
 def test_no_experiment_and_a_broken_file(tmp_path: Path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -192,6 +193,11 @@ def fails(config: dict[str, Any]) -> None:
     tune.report(loss=0.0)
 
 
+def raises(config: dict[str, Any]) -> None:
+    tune.report(loss=config["x"])
+    raise ValueError("boo")
+
+
 def test_failed_trials_raise_at_the_end_with_everything_kept() -> None:
     with pytest.raises(TrialsFailed, match="2 trial\\(s\\) failed: 1, 2") as caught:
         run(fails)
@@ -218,6 +224,49 @@ def test_errored_trials_are_tried_again() -> None:
         *["TERMINATED"] * 2,
     ]
     assert [trial.config for trial in analysis.trials[4:]] == [trial.config for trial in analysis.trials[1:3]]
+
+
+def test_errored_trials_are_tried_again_once_each() -> None:
+    run(fails, raise_on_failed_trial=False)
+    assert len(run(train, resume="errored").trials) == 6
+    for resume in ("errored", True, "auto"):
+        analysis = run(train, resume=resume)
+        assert [trial.status for trial in analysis.trials] == ["TERMINATED", "ERROR", "ERROR", *["TERMINATED"] * 3]
+    assert len(run(train, resume=True, num_samples=6).trials) == 8  # what was tried again counts once
+
+
+def test_what_fails_again_is_tried_again_and_waits_where_there_was_no_time() -> None:
+    run(fails, raise_on_failed_trial=False)
+    again = run(raises, resume="errored", raise_on_failed_trial=False)
+    assert [trial.status for trial in again.trials] == ["TERMINATED", "ERROR", "ERROR", "TERMINATED", "ERROR", "ERROR"]
+    with contextlib.suppress(TrialsFailed):
+        run(raises, resume="errored", fail_fast=True, max_concurrent_trials=1)
+    analysis = run(train, resume=True)
+    assert [trial.status for trial in analysis.trials][6:] == ["ERROR", "TERMINATED"]
+    assert len(run(train, resume="errored").trials) == 9
+
+
+def test_trials_that_wait_stand_in_no_ones_way(tmp_path: Path) -> None:
+    points = [{"x": 0.25}, {"x": 0.5}, {"x": 0.75}]
+    analysis = run(
+        raises, points_to_evaluate=points, fail_fast=True, max_concurrent_trials=1, raise_on_failed_trial=False
+    )
+    assert [trial.status for trial in analysis.trials] == ["ERROR", "PENDING", "PENDING"]
+    assert [trial.config["x"] for trial in analysis.trials] == [0.25, 0.5, 0.75]
+    analysis.report(tmp_path / "report.html")
+
+
+def test_a_folder_that_another_run_makes_meanwhile_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, is_dir = tmp_path / "new", Path.is_dir
+
+    def late(path: Path) -> bool:
+        before = is_dir(path)
+        if path == place and not before:
+            place.mkdir()
+        return before
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    assert len(run(storage_path=place, num_samples=1, executor="inline").trials) == 1
 
 
 def test_a_trial_that_ends_on_nan_is_a_failed_trial() -> None:

@@ -26,6 +26,7 @@ from tuneflow.errors import (
     UsageError,
 )
 from tuneflow.pruners import PBT, HyperBand, MedianStopping
+from tuneflow.trainable.hypermodel_saving import PickleSaver
 
 HERE = Path(__file__).parent
 
@@ -608,3 +609,12 @@ def test_the_same_seed_finds_the_same_and_zero_is_a_seed() -> None:
         made.search()
         found.append([trial.params for trial in made.study.trials])
     assert found[0] == found[1] != found[2]
+
+
+def test_a_model_that_others_may_have_written_is_not_read_in_silence(tmp_path: Path) -> None:
+    saver = PickleSaver()
+    saver.save({"weights": [1, 2]}, tmp_path)
+    assert saver.load({}, tmp_path) == {"weights": [1, 2]}
+    (tmp_path / "model.pkl").chmod(0o666)
+    with pytest.warns(TuneflowWarning, match="can be written to by other users"):
+        assert saver.load({}, tmp_path) == {"weights": [1, 2]}

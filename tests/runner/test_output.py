@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 import tuneflow as tune
 from tuneflow.errors import OutOfMemory, TrialFailed, TrialTimeout, WorkerLost
+from tuneflow.runner.exits import end_all, is_running
 
 
 def run(trainable, tmp_path, **given):
@@ -203,6 +206,101 @@ def test_what_a_trial_has_started_ends_with_it(tmp_path) -> None:
     else:
         os.kill(pid, signal.SIGKILL)
         pytest.fail("it lives on")
+
+
+CHILDREN = """
+import os, subprocess, sys, time
+import tuneflow as tune
+
+def train(config):
+    pids = [subprocess.Popen(["sleep", "600"], start_new_session=own).pid for own in (False, True)]
+    with open("pids.draft", "w") as file:
+        print(os.getpid(), *pids, file=file)
+    os.rename("pids.draft", "pids")
+    while True:
+        tune.report(loss=1.0)
+        time.sleep(0.05)
+
+tune.run(train, {}, metric="loss", mode="min", storage_path="results", name="e", verbose=0)
+"""
+
+
+def test_what_trials_have_started_ends_with_the_driver(tmp_path) -> None:
+    (tmp_path / "driver.py").write_text(CHILDREN)
+    with subprocess.Popen([sys.executable, "driver.py"], cwd=tmp_path) as driver:
+        deadline_s = time.monotonic() + 20
+        while not (tmp_path / "pids").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        driver.kill()
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    deadline_s = time.monotonic() + 5
+    while any(map(is_running, pids)) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    left = [pid for pid in pids if is_running(pid)]
+    end_all(left)
+    assert not left
+
+
+REPORTS = """
+import tuneflow as tune
+
+code = "import time, tuneflow\\nwhile True: tuneflow.report(loss=1); time.sleep(0.03)"
+tune.run(tune.script(["python", "-c", code]), metric="loss", mode="min", storage_path="results", name="e", verbose=0)
+"""
+
+
+def test_a_program_does_not_hear_of_the_drivers_death_as_its_own_error(tmp_path) -> None:
+    (tmp_path / "driver.py").write_text(REPORTS)
+    folder = tmp_path / "results/e"
+    with subprocess.Popen([sys.executable, "driver.py"], cwd=tmp_path) as driver:
+        deadline_s = time.monotonic() + 20
+        while not (folder / "00000/result.json").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        driver.kill()
+    time.sleep(1.5)  # until it has ended
+    printed = [path for path in folder.rglob("*") if "stderr" in path.name and path.is_file()]
+    assert "".join(path.read_text() for path in printed) == ""
+
+
+NOTICED = """
+import signal, sys, time
+def leave(*_):
+    time.sleep(0.3)
+    open("noticed", "w").close()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("loss=1", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_program_that_is_out_of_time_is_given_notice(tmp_path) -> None:
+    program = tune.script(["python", "-c", NOTICED], cwd=tmp_path)
+    analysis = run(program, tmp_path, trial_timeout_s=1.0, raise_on_failed_trial=False)
+    assert isinstance(analysis.trials[0].error, TrialTimeout)
+    assert (tmp_path / "noticed").exists()  # when the run is over: nothing of it goes on after that
+
+
+def saves_late(config):
+    import subprocess
+    import sys
+
+    code = (
+        "import signal, sys, time\n"
+        "def leave(*_):\n    time.sleep(0.3)\n    open(sys.argv[1], 'w').close()\n    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, leave)\nprint(flush=True)\ntime.sleep(600)\n"
+    )
+    for name, own in (("a", False), ("b", True)):
+        command = [sys.executable, "-c", code, f"{config['folder']}/{name}"]
+        subprocess.Popen(command, start_new_session=own, stdout=subprocess.PIPE).stdout.readline()
+    time.sleep(600)
+
+
+def test_children_of_a_trial_that_is_out_of_time_have_time_to_leave(tmp_path) -> None:
+    run(saves_late, tmp_path, config={"folder": str(tmp_path)}, trial_timeout_s=1.5, raise_on_failed_trial=False)
+    assert (tmp_path / "a").exists()
+    assert (tmp_path / "b").exists()
 
 
 def test_output_that_nobody_claims_is_kept_where_it_is_seen(tmp_path) -> None:

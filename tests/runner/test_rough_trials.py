@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import io
 import logging
 import os
+import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 
 import tuneflow as tune
-from tuneflow.errors import InvalidArgument, TrialFailed, TrialsFailed, TuneflowWarning
+from tuneflow.errors import InvalidArgument, TrialFailed, TrialsFailed, TrialTimeout, TuneflowWarning
 from tuneflow.pruners import ASHA, HyperBand
 
 SPACE = {"x": tune.uniform(0, 1)}
@@ -82,6 +85,60 @@ def test_a_forked_child_that_comes_back_ends_there() -> None:
     assert [trial.last_result["loss"] for trial in run(forks, name="a").trials] == [1.0, 1.0]
     again = run(plain, name="b")
     assert [trial.last_result["loss"] for trial in again.trials] == [trial.config["x"] for trial in again.trials]
+
+
+def test_what_a_trial_does_to_its_process_does_not_reach_the_next(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        here = str(Path.cwd())
+        print("trial", config["i"])
+        if config["i"] == 0:
+            os.chdir("/")
+            sys.stdout.close()
+            sys.stderr = io.StringIO()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            return {"loss": 0.0, "here": here, "by": os.getpid()}
+        print("to stderr", file=sys.stderr)
+        if config["i"] == 1:
+            time.sleep(0.4)  # the alarm of the trial before would end the process
+            return {"loss": 1.0, "here": here, "by": os.getpid()}
+        return time.sleep(60)  # type: ignore[return-value]
+
+    analysis = run(
+        train,
+        {"i": tune.grid_search([0, 1, 2])},
+        num_samples=1,
+        name="e",
+        trial_timeout_s=2.0,
+        raise_on_failed_trial=False,
+    )
+    first, second, third = analysis.trials
+    assert first.last_result["by"] == second.last_result["by"]
+    assert first.last_result["here"] == second.last_result["here"] == str(Path.cwd())
+    for index in range(3):
+        assert Path(f"results/e/{index:05d}/stdout.txt").read_text() == f"trial {index}\n"
+    assert Path("results/e/00001/stderr.txt").read_text() == "to stderr\n"
+    assert isinstance(third.error, TrialTimeout)
+    assert "in train" in third.error.output  # SIGTERM does again what it did at first
+
+
+def test_runs_in_threads_of_one_process_leave_each_other_alone() -> None:
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        time.sleep(0.01)
+        return {"loss": config["x"]}
+
+    def several(name: str) -> None:
+        for index in range(6):
+            run(train, name=f"{name}{index}", num_samples=4, max_concurrent_trials=2)
+            done.append(index)
+
+    done: list[int] = []
+    threads = [threading.Thread(target=several, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == sorted([*range(6)] * 3)
 
 
 def test_values_of_the_script_itself_reach_the_trial() -> None:

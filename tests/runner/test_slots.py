@@ -86,6 +86,12 @@ def test_without_a_list_of_devices_every_entry_is_believed() -> None:
     assert visible_names("3,GPU-x", None) == ("3", "GPU-x")
 
 
+@pytest.mark.parametrize("visible", ["none", "NoDevFiles", "-1", "--1", "all"])
+def test_what_hides_all_devices_names_none(visible: str) -> None:
+    assert visible_names(visible, None) == ()
+    assert visible_names(f"0,{visible},1", None) == ("0",)
+
+
 class _Nvml:
     """Two GPUs of which the second is split in two, as NVML answers."""
 

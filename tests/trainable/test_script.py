@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,6 +193,9 @@ def test_what_it_prints_and_what_it_reports_never_mix(write: Write) -> None:
 def test_wrong_arguments_are_found_when_they_are_given(write: Write) -> None:
     write("train.py", "")
     write("tool", "")
+    Path("folder").mkdir()
+    Path("folder.py").mkdir()
+    Path("text").write_text("")
     for make, message in (
         (lambda: tune.script("nowhere.py"), "there is no file"),
         (lambda: tune.script("no_such_program_here"), "was not found, neither beside"),
@@ -205,6 +209,22 @@ def test_wrong_arguments_are_found_when_they_are_given(write: Write) -> None:
         (lambda: tune.script("train.py", "--x {x"), "cannot be filled in"),
         (lambda: tune.script("train.py", metrics="loss=(.*)"), "no named groups"),
         (lambda: tune.script("train.py", grace_s=-1), "grace_s=-1"),
+        (lambda: tune.script("./folder"), "no file that can be executed: .*folder, which is a folder"),
+        (lambda: tune.script(["./folder"], cwd="."), "which is a folder"),
+        (lambda: tune.script(["./train.py"], cwd="folder"), "folder/train.py, which is not there"),
+        (lambda: tune.script("./text"), "which may not be executed; chmod"),
+        (lambda: tune.script("folder.py"), "there is no file .*/folder.py"),
+        (lambda: tune.script(["python", "nowhere.py"]), "there is no file .*/nowhere.py"),
+        (lambda: tune.script(["python", "train.py"], cwd="folder"), "there is no file .*/folder/train.py"),
+        (lambda: tune.script("train.py", cwd="nowhere"), "cwd='nowhere': there is no folder .*/nowhere"),
+        (lambda: tune.script("train.py", cwd="train.py"), "cwd='train.py': there is no folder"),
+        (lambda: tune.script("train.py", "--x {x:.3z}"), "a format for x that suits no value"),
+        (lambda: tune.script("train.py", "--x {x!q}"), "a format for x that suits no value"),
+        (lambda: tune.script("train.py", "--x {x:{y}}"), "a format for x that suits no value"),
+        (lambda: tune.script("train.py", ["a\0b"]), "NUL character"),
+        (lambda: tune.script("train.py", env={"A=B": "1"}), "env has the key 'A=B'"),
+        (lambda: tune.script("train.py", env={"": "1"}), "must not be empty"),
+        (lambda: tune.script("train.py", env={"TUNEFLOW_SECRET": "1"}), "leave it out"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             make()
@@ -212,6 +232,9 @@ def test_wrong_arguments_are_found_when_they_are_given(write: Write) -> None:
         (lambda: tune.script(3), "program=3 must be"),  # type: ignore[arg-type]
         (lambda: tune.script("train.py", [object()]), "must be a list of strings"),
         (lambda: tune.script("train.py", env=["LR"]), "must be a dict"),  # type: ignore[arg-type]
+        (lambda: tune.script("train.py", env={1: "x"}), "env has the key 1;"),  # type: ignore[dict-item]
+        (lambda: tune.script("train.py", cwd=3), "cwd=3 must be a path"),  # type: ignore[arg-type]
+        (lambda: tune.script("train.py", name=3), "name=3 must be a string"),  # type: ignore[arg-type]
         (lambda: tune.with_parameters(tune.script("train.py"), data=1), "a program gets what it needs as arguments"),
     ):
         with pytest.raises(InvalidArgumentType, match=message):
@@ -262,10 +285,12 @@ def test_a_program_that_is_gone_when_its_trial_starts(write: Write) -> None:
     gone = tune.script(write("gone", "#!/bin/sh\n"))
     Path("gone").unlink()
     assert "gone could not be started: No such file or directory" in str(failure(gone))
-    write("bad", "#!/no/such/interpreter\n")
-    assert "could not be started" in str(failure(tune.script("./bad"), name="f"))
-    nowhere = tune.script(["bash", "-c", "echo loss=1"], cwd="nowhere")
-    assert "No such file or directory: 'nowhere'" in str(failure(nowhere, name="g"))
+    Path("elsewhere").mkdir()
+    nowhere = tune.script(["bash", "-c", "echo loss=1"], cwd="elsewhere")
+    Path("elsewhere").rmdir()
+    assert f"No such file or directory: '{Path.cwd()}/elsewhere'" in str(failure(nowhere, name="g"))
+    by_trial = tune.script(["bash", "-c", "echo loss=1"], cwd="{where}")
+    assert "No such file or directory: 'nowhere'" in str(failure(by_trial, {"where": "nowhere"}, name="h"))
 
 
 def test_a_program_without_a_result_is_told_how_to_give_one(write: Write) -> None:
@@ -361,6 +386,50 @@ def test_resources_and_name(write: Write) -> None:
     assert Path(analysis.best_logdir).parent.name.startswith("train_")
 
 
+def test_a_format_that_does_not_fit_the_space_is_found_before_anything_runs(write: Write) -> None:
+    write("train.py", "open('ran', 'w')")
+    space = {
+        "lr": tune.loguniform(1e-3, 1),
+        "n": tune.randint(1, 9),
+        "size": tune.choice([1, "auto"]),
+        "model": {"depth": 3},
+        "act": tune.grid_search(["relu", "tanh"]),
+        "half": tune.sample_from(lambda spec: spec.config.lr / 2),
+    }
+    for args in ("{lr:d}", "{size:03d}", "{model/depth:>s}", "{act:.2f}", "{trial.number:s}"):
+        with pytest.raises(InvalidArgument, match="cannot be written as"):
+            run(tune.script("train.py", args=args), space, num_samples=3)
+        with pytest.raises(InvalidArgument, match="cannot be written as"):
+            run(tune.script("train.py", env={"A": args}), space, num_samples=3)
+    assert not Path("ran").exists()
+    args = (
+        "{lr:.3g} {n:05d} {n:.1f} {size:>6} {size!r} {model/depth:d} {act:s} {half:.2f} {trial.id:>9} {trial.number:d}"
+    )
+    tune.script("train.py", args=args).tuneflow_bind(space=tune.space.Space(space), metrics=("loss",))
+
+
+def test_a_message_about_the_environment_shows_no_value() -> None:
+    for env in ({"API_KEY": "sesame", "B": None}, {"API_KEY": "sesame", "": "x"}, [("API_KEY", "sesame")]):
+        with pytest.raises((InvalidArgument, InvalidArgumentType)) as caught:
+            tune.script("true", env=env)  # type: ignore[arg-type]
+        assert "sesame" not in str(caught.value)
+
+
+def test_a_program_of_this_folder_is_run_where_it_is(write: Write) -> None:
+    Path("sub").mkdir()
+    write("show", "#!/bin/sh\necho loss=1\n")
+    write("sub/show", "#!/bin/sh\necho loss=2\n")
+    assert run(tune.script(["./show"]), name="here").best_result["loss"] == 1
+    assert run(tune.script(["./show"], cwd="sub"), name="there").best_result["loss"] == 2
+
+
+def test_a_program_without_its_interpreter_says_so(write: Write) -> None:
+    write("show", "#!/nowhere/sh\necho loss=1\n")
+    write("bare", "echo loss=1\n")
+    assert "what its first line (#!) names is not" in str(failure(tune.script("./show"), name="a"))
+    assert "no first line (#!)" in str(failure(tune.script("./bare"), name="b"))
+
+
 # Secrets
 
 
@@ -383,3 +452,13 @@ def test_the_secret_is_nowhere_to_be_seen(write: Write) -> None:
     files = [path for path in Path.cwd().rglob("*") if path.is_file()]
     assert files
     assert not any(secret in path.read_bytes() for path in files)
+
+
+def test_a_program_that_prints_its_environment_does_not_give_the_secret_away(write: Write) -> None:
+    write("train", "#!/bin/sh\nenv\nenv >&2\nexit 3\n")
+    error = failure(tune.script("./train"), executor="processes")
+    shown = [Path(f"results/e/00000/{name}.txt").read_text() for name in ("stdout", "stderr", "error")]
+    for text in (*shown, str(error), error.output, error.traceback_text):
+        assert not re.search(r"[0-9a-f]{64}", text)
+    for text in shown:
+        assert "TUNEFLOW_SECRET=********\n" in text

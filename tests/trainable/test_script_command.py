@@ -15,7 +15,7 @@ import tuneflow as tune
 from tuneflow.errors import InvalidArgument
 from tuneflow.space import Space
 from tuneflow.trainable.command import fields, filled, is_program_text, missing_in
-from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics, Tracebacks, checked_pattern
+from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, Masked, PrintedMetrics, Tracebacks, checked_pattern
 
 CONFIG = {"lr": 0.1, "model": {"layers": 3, "act": "re lu"}, "a/b": 1, "sizes": [1, {"n": 2}], "on": True, "no": None}
 
@@ -138,6 +138,22 @@ def test_lines_do_not_depend_on_the_pieces(pieces: list[str]) -> None:
     assert len(got) == whole.count("\n") + (not whole.endswith("\n") and whole != "")
 
 
+@given(st.lists(st.text(alphabet="abx", max_size=5)))
+def test_a_secret_is_masked_however_it_is_cut(pieces: list[str]) -> None:
+    masked = Masked("abab")
+    got = "".join([masked.feed(piece) for piece in pieces] + [masked.rest()])
+    assert got == "".join(pieces).replace("abab", "********")
+
+
+def test_a_line_that_never_ends_costs_no_more_for_being_long() -> None:
+    lines = Lines()
+    for step in range(200_000):
+        lines.feed(f"\rstep {step}: loss={step}")
+    (line,) = lines.feed("\n")
+    assert len(line) < 3_000_000
+    assert PrintedMetrics(DEFAULT_PATTERN, ()).take(line) == {"loss": 199_999}
+
+
 def test_tracebacks_hold_no_metrics() -> None:
     text = """\
 loss=1
@@ -169,6 +185,8 @@ def test_a_result_is_complete_with_the_metric() -> None:
         (r"(?P<name>\w+): (?P<value>\S+)", "loss: 0.5 acc: high", {"loss": 0.5}),
         (r"loss (?P<loss>\S+)(?: acc (?P<acc>\S+))?", "loss 0.5", {"loss": 0.5}),
         (r"epoch \d+ (?P<value>\S+)", "epoch 3 0.5", {"value": 0.5}),
+        (r"^epoch \d+ loss (?P<loss>\S+)$", "\repoch 1 loss 2\repoch 2 loss 1", {"loss": 1}),
+        (r"^loss (?P<loss>\d+)$", "loss 2\r", {"loss": 2}),
     ],
 )
 def test_own_patterns(pattern: str, line: str, result: dict[str, Any]) -> None:

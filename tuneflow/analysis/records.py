@@ -96,9 +96,12 @@ class TrialRecord:
         """The nested configuration, after an exploit the last one.
 
         Natural Python values in the process that ran the trial; else what ``params.json`` says, with secrets masked.
+        Of a trial that waits to be started, what it was given.
         """
         if self._config is None:
-            if self._config_of is not None and self.frozen is not None:
+            if self.frozen is not None and self.state == "WAITING":
+                self._config = _overlaid({}, self.frozen.system_attrs.get("fixed_params") or {})
+            elif self._config_of is not None and self.frozen is not None:
                 self._config = self._config_of(self.frozen)
             else:
                 self._config = read_params(self._folder)

@@ -7,10 +7,28 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection, Container, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
+from tuneflow.trainable.program import KEEPER
 from tuneflow.trainable.program_end import describe
 
-__all__ = ["descendants", "describe_exit", "end_all", "tree_memory_bytes"]
+
+class Family(NamedTuple):
+    """What a process has started.
+
+    Attributes:
+        others: all of it but the following.
+        keepers: those that end a trial's program by themselves, with notice, when the trial's worker is gone.
+        kept: what is below them.
+    """
+
+    others: tuple[int, ...] = ()
+    keepers: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()
+
+
+__all__ = ["Family", "descendants", "describe_exit", "end_all", "is_running", "tree_memory_bytes"]
 
 
 def describe_exit(code: int | None, *, is_oom_likely: bool) -> tuple[str, bool]:
@@ -35,41 +53,71 @@ def tree_memory_bytes(roots: Collection[int]) -> dict[int, int]:
     """
     processes = _processes()
     found = dict.fromkeys(roots, 0) if processes else {}
-    for pid, (_, held) in processes.items():
+    for pid, process in processes.items():
         root = _root_of(pid, processes, found)
         if root is not None:
-            found[root] += held
+            found[root] += process.held_bytes
     return found
 
 
-def descendants(root: int) -> list[int]:
+def descendants(root: int) -> Family:
     """The processes that a process has started, and those that they have, whatever session or group they are in."""
     processes = _processes()
-    return [pid for pid in processes if pid != root and _root_of(pid, processes, (root,)) is not None]
+    found = [pid for pid in processes if pid != root and _root_of(pid, processes, (root,)) is not None]
+    keepers = tuple(pid for pid in found if processes[pid].is_keeper)
+    kept = tuple(pid for pid in found if pid not in keepers and _root_of(pid, processes, keepers) is not None)
+    return Family(tuple(pid for pid in found if pid not in keepers and pid not in kept), keepers, kept)
 
 
-def end_all(pids: Iterable[int]) -> None:
-    """SIGKILL to each; those that are gone are passed over."""
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended; one that has, but that nobody has waited for, does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+    return True
+
+
+def end_all(pids: Iterable[int], number: int = signal.SIGKILL, *, but_group: int = 0) -> None:
+    """Sends a signal to each but those of a process group; those that are gone are passed over."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            if not but_group or os.getpgid(pid) != but_group:
+                os.kill(pid, number)
 
 
-def _root_of(pid: int, processes: Mapping[int, tuple[int, int]], roots: Container[int]) -> int | None:
+class _Process(NamedTuple):
+    parent: int
+    held_bytes: int
+    is_keeper: bool
+
+
+def _root_of(pid: int, processes: Mapping[int, _Process], roots: Container[int]) -> int | None:
     while pid not in roots:
-        if pid not in processes or processes[pid][0] == pid:
+        if pid not in processes or processes[pid].parent == pid:
             return None
-        pid = processes[pid][0]
+        pid = processes[pid].parent
     return pid
 
 
-def _processes() -> dict[int, tuple[int, int]]:
-    """Parent and resident bytes of every process, by id; empty where the system does not tell."""
+def _processes() -> dict[int, _Process]:
+    """Every process, by id; empty where the system does not tell."""
     environment = {**os.environ, "LC_ALL": "C"}
-    command = ["ps", "-A", "-o", "pid=,ppid=,rss="]
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,rss=,args="]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=10, env=environment, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
-    rows = (map(int, line.split()) for line in done.stdout.splitlines())
-    return {pid: (parent, 1024 * kilobytes) for pid, parent, kilobytes in rows}
+    found: dict[int, _Process] = {}
+    for line in done.stdout.split("\n"):
+        fields = line.split(None, 3)
+        if len(fields) >= 3 and all(map(str.isdecimal, fields[:3])):  # else a line of an argument that has several
+            pid, parent, kilobytes = map(int, fields[:3])
+            found.setdefault(pid, _Process(parent, 1024 * kilobytes, KEEPER in fields[-1]))
+    return found

@@ -64,10 +64,12 @@ def visible_names(visible: str, uuids: list[str] | None, n_devices: int | None =
     names: list[str] = []
     for entry in visible.split(","):
         name = entry.strip()
-        if name.lstrip("-").isdecimal():
-            is_device = int(name) >= 0 and (count is None or int(name) < count)
-        else:  # a UUID may be cut short where it stays unique
-            is_device = bool(name) and (uuids is None or sum(uuid.startswith(name) for uuid in uuids) == 1)
+        if name.isdecimal():
+            is_device = count is None or int(name) < count
+        else:  # a UUID may be cut short where it stays unique; "none" and "-1", which hide all, are none
+            is_device = name.startswith(("GPU-", "MIG-")) and (
+                uuids is None or sum(uuid.startswith(name) for uuid in uuids) == 1
+            )
         if not is_device or name in names:
             break
         names.append(name)

@@ -9,6 +9,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -120,47 +122,68 @@ class WorkerProcess:
 
 
 class Pool:
-    """Idle workers, by what their environment was set to."""
+    """Idle workers, by what their environment was set to. Several runs, each in a thread of its own, may share it."""
 
     def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._begin()
+
+    def _begin(self) -> None:
         self._idle: list[WorkerProcess] = []
         self._dismissed: list[WorkerProcess] = []
-        self._clock = clock or SystemClock()
         self._owner = os.getpid()
+        self._lock = threading.Lock()
 
     def take(self, environment: tuple[tuple[str, str], ...]) -> WorkerProcess:
         """An idle worker with this environment, else a new one."""
         if os.getpid() != self._owner:
-            self._idle, self._dismissed, self._owner = [], [], os.getpid()
-        self._dismissed = [worker for worker in self._dismissed if worker.is_alive]
-        for index in range(len(self._idle) - 1, -1, -1):
-            worker = self._idle[index]
-            if not worker.is_alive:
-                worker.kill()
-                del self._idle[index]
-            elif worker.environment == environment:
-                del self._idle[index]
-                return worker
-        if self._idle:  # one in, one out: workers for other devices or thread counts would only pile up
-            other = self._idle.pop(0)
-            other.dismiss()
-            self._dismissed.append(other)
+            self._begin()  # forked: the workers are the parent's
+        with self._lock:
+            self._dismissed = [worker for worker in self._dismissed if worker.is_alive]
+            for index in range(len(self._idle) - 1, -1, -1):
+                worker = self._idle[index]
+                if not worker.is_alive:
+                    worker.kill()
+                    del self._idle[index]
+                elif worker.environment == environment:
+                    del self._idle[index]
+                    return worker
+            if self._idle:  # one in, one out: workers for other devices or thread counts would only pile up
+                other = self._idle.pop(0)
+                other.dismiss()
+                self._dismissed.append(other)
         return WorkerProcess(environment)
 
     def put_back(self, worker: WorkerProcess) -> None:
         """Keeps an idle worker for later."""
         if worker.is_alive:
-            self._idle.append(worker)
+            with self._lock:
+                self._idle.append(worker)
         else:
             worker.kill()
+
+    def tidy(self, workers: Iterable[WorkerProcess]) -> None:
+        """Has workers remove the files that they keep ready for output, those that another run has taken excepted."""
+        wanted = {worker.pid for worker in workers}
+        with self._lock:
+            taken = [worker for worker in self._idle if worker.pid in wanted]
+            self._idle = [worker for worker in self._idle if worker.pid not in wanted]
+        for worker in taken:
+            worker.tidy()
+        for worker in taken:
+            if worker.is_tidy():
+                self.put_back(worker)
+            else:
+                worker.kill()
 
     def shutdown(self, timeout_s: float = 2.0) -> None:
         """Ends all idle workers."""
         if os.getpid() != self._owner:
             return
-        for worker in self._idle:
-            worker.dismiss()
-        workers, self._idle, self._dismissed = [*self._idle, *self._dismissed], [], []
+        with self._lock:
+            for worker in self._idle:
+                worker.dismiss()
+            workers, self._idle, self._dismissed = [*self._idle, *self._dismissed], [], []
         for worker in workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout_s)

@@ -7,7 +7,9 @@ import hashlib
 import os
 import pickle
 import selectors
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -15,7 +17,7 @@ from tuneflow.clock import SystemClock
 from tuneflow.errors import UnpicklableTrainable
 from tuneflow.pruners.base import CONTINUE
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.exits import descendants, describe_exit, end_all, tree_memory_bytes
+from tuneflow.runner.exits import Family, descendants, describe_exit, end_all, is_running, tree_memory_bytes
 from tuneflow.runner.gpus import find_gpus
 from tuneflow.runner.output import last_output, sweep
 from tuneflow.runner.packing import pack, pack_message
@@ -31,6 +33,7 @@ _LIVENESS_S = 1.0
 _KILL_GRACE_S = 5.0
 _LEAVING_S = 0.05
 _EXIT_S = 0.5
+_NOTICE_S = 2.0
 _GO_ON = Answer(CONTINUE)
 _GO_ON_BYTES = pickle.dumps(_GO_ON, pickle.HIGHEST_PROTOCOL)
 
@@ -53,7 +56,7 @@ class _Seat:
         self.assignment = assignment
         self.taken = taken
         self.deadline_s = 0.0
-        self.family: list[int] = []
+        self.family = Family()
 
 
 class ProcessExecutor(Executor):
@@ -183,9 +186,11 @@ class ProcessExecutor(Executor):
     def _bury(self, seat: _Seat) -> int | None:
         """Ends a worker for good; what its trial printed last goes to the trial's folder."""
         worker = seat.worker
-        family = seat.family or (descendants(worker.pid) if worker.is_alive else [])
+        family = seat.family
+        if not any(family) and worker.is_alive:
+            family = descendants(worker.pid)
         code = worker.kill()
-        end_all(family)
+        end_all((*family.others, *family.keepers, *family.kept))
         self._used.pop(worker.pid, None)
         sweep(seat.assignment.folder, worker.pid)
         return code
@@ -230,7 +235,10 @@ class ProcessExecutor(Executor):
             seat.worker.send(UnpicklableTrainable(text))
 
     def kill(self, trial: int) -> None:
-        """SIGTERM to the trial's process group, SIGKILL five seconds later; nobody waits for that meanwhile."""
+        """SIGTERM to all processes of the trial, SIGKILL five seconds later; nobody waits for that meanwhile.
+
+        A program's keeper does the same with what it keeps, within a second or two.
+        """
         seat = self._seats.get(trial)
         if seat is None:
             return
@@ -239,12 +247,18 @@ class ProcessExecutor(Executor):
         seat.deadline_s = self._clock.monotonic() + _KILL_GRACE_S
         seat.family = descendants(seat.worker.pid)  # those in sessions of their own cannot be found later
         seat.worker.terminate()
+        end_all(seat.family.others, signal.SIGTERM, but_group=seat.worker.pid)
         self._leaving.append(seat)
 
     def _reap(self) -> bool:
         """Takes back what trials held that were told to end and have; whether there were any."""
         now_s = self._clock.monotonic()
-        gone = [seat for seat in self._leaving if not seat.worker.is_alive or now_s >= seat.deadline_s]
+        gone = [
+            seat
+            for seat in self._leaving
+            if now_s >= seat.deadline_s
+            or not (seat.worker.is_alive or any(map(is_running, (*seat.family.others, *seat.family.keepers))))
+        ]
         for seat in gone:
             self._leaving.remove(seat)
             self._bury(seat)
@@ -271,18 +285,15 @@ class ProcessExecutor(Executor):
     def shutdown(self) -> None:
         for trial in list(self._seats):
             self.kill(trial)
-        deadline_s = self._clock.monotonic() + _EXIT_S
+        now_s = self._clock.monotonic()
+        for seat in self._leaving:
+            seat.deadline_s = min(seat.deadline_s, now_s + (_NOTICE_S if seat.family.keepers else _EXIT_S))
         while self._leaving:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._leaving[0].worker.process.wait(max(0.0, deadline_s - self._clock.monotonic()))
-            for seat in self._leaving:
-                seat.deadline_s = min(seat.deadline_s, deadline_s)
-            self._reap()
-        for worker in self._used.values():
-            worker.tidy()
-        for worker in self._used.values():
-            if not worker.is_tidy():
-                worker.kill()
+                self._leaving[0].worker.process.wait(_LEAVING_S)
+            if not self._reap() and not self._leaving[0].worker.is_alive:
+                time.sleep(_LEAVING_S)
+        self._pool.tidy(self._used.values())
         self._used.clear()
         self._selector.close()
         self._selector = selectors.DefaultSelector()

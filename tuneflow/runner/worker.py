@@ -16,6 +16,7 @@ from typing import Any
 from tuneflow.errors import UsageError
 from tuneflow.runner.gpu_share import limit_memory
 from tuneflow.runner.output import OutputFiles, last_output
+from tuneflow.runner.surroundings import Surroundings
 from tuneflow.trainable.messages import Assignment, Event, Failed, Finished
 from tuneflow.trainable.running import failure, kind_of, run
 from tuneflow.trainable.session import Session
@@ -56,14 +57,21 @@ class _Pipe:
 
 
 def _watch(parent: int, output: OutputFiles) -> None:
-    """Ends this process group when the driver is gone: nobody would read what it finds. Moves output on meanwhile."""
+    """Ends everything here when the driver is gone: nobody would read what it finds. Moves output on meanwhile."""
     while os.getppid() == parent:
         time.sleep(0.5)
         output.tick()
-    _end_group()
+    _end_all()
 
 
-def _end_group() -> None:
+def _end_all() -> None:
+    """Ends this process, its group, and what the trial has started in sessions of its own.
+
+    The keeper of a program is left to do the same there, with notice.
+    """
+    from tuneflow.runner.exits import descendants, end_all
+
+    end_all(descendants(os.getpid()).others)
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
@@ -83,7 +91,8 @@ def _sendable(event: Finished | Failed) -> Finished | Failed:
     return event
 
 
-def _serve(connection: Connection, output: OutputFiles) -> None:
+def _serve(connection: Connection, output: OutputFiles) -> bool:
+    """Until the driver says that it is enough; False where it is gone."""
     pipe = _Pipe(connection)
     pid = os.getpid()
     trainables: dict[str, Any] = {}
@@ -91,9 +100,9 @@ def _serve(connection: Connection, output: OutputFiles) -> None:
         try:
             kind, payload = connection.recv()
         except (EOFError, OSError):
-            return
+            return False
         if kind == "exit":
-            return
+            return True
         if kind == "tidy":
             output.tidy()
             connection.send(None)
@@ -123,7 +132,7 @@ def _serve(connection: Connection, output: OutputFiles) -> None:
             try:
                 pipe.send(event if isinstance(event, Finished) and _is_simple(event.value) else _sendable(event))
             except (BrokenPipeError, ConnectionError):
-                return
+                return False
             if isinstance(event, Failed):
                 del event
                 gc.collect()
@@ -147,7 +156,8 @@ def _run(assignment: Assignment, default_kind: Any, trainables: dict[str, Any], 
         return Failed(assignment.trial, assignment.attempt, None, text, traceback.format_exc(), False)
     session = Session(assignment, pipe)
     try:
-        return run(session, trainable, kind)
+        with Surroundings():
+            return run(session, trainable, kind)
     except BaseException as error:  # KeyboardInterrupt and its like, raised by the trial's own code
         return failure(session, error)
 
@@ -173,11 +183,14 @@ def main() -> None:
     faulthandler.enable()
     faulthandler.register(signal.SIGTERM, chain=True)
     threading.Thread(target=_watch, args=(parent, output), daemon=True, name="tuneflow-watch").start()
+    has_driver = True
     try:
-        _serve(connection, output)
+        has_driver = _serve(connection, output)
     finally:
         output.tidy()
         connection.close()
+    if not has_driver:
+        _end_all()
 
 
 if __name__ == "__main__":

@@ -10,18 +10,23 @@ from typing import Any
 
 from tuneflow.errors import InvalidArgument
 from tuneflow.plain import MASK, is_secret, plain
+from tuneflow.space.categorical import Choice
+from tuneflow.space.domain import Domain, Variable
+from tuneflow.space.grid import Grid
 
-__all__ = ["fields", "filled", "is_program_text", "missing_in"]
+__all__ = ["fields", "filled", "is_program_text", "missing_in", "unwritable_in"]
 
 _INTERPRETERS = re.compile(r"(ba|da|z|k|a|fi|c|tc)?sh|python[\d.]*")
 _ABSENT = object()
+_ONE_OF_EACH = (0, 0.5, "a")
+"""Values that a format may be meant for."""
 
 
 def fields(template: str) -> list[str]:
     """The names in braces, in order: ``--lr {lr:.3g}`` has ``lr``. Doubled braces stand for themselves.
 
     Raises:
-        InvalidArgument: the braces do not match, or a pair is empty.
+        InvalidArgument: the braces do not match, a pair is empty, or a format that suits no value, or a NUL character.
 
     Example:
         >>> fields("--layers={model/layers} --json={{}}")
@@ -40,7 +45,24 @@ def _parsed(template: str) -> list[tuple[str, str | None, str, str | None]]:
         ) from None
     if any(name == "" for _, name, _, _ in pieces):
         raise InvalidArgument(f"{template!r} has an empty pair of braces; name the hyperparameter: {{lr}}")
+    if "\0" in template:
+        raise InvalidArgument(f"{template!r} holds a NUL character, which no argument can hold")
+    for _, name, form, conversion in pieces:
+        if name is not None and not any(_problem(value, form, conversion) is None for value in _ONE_OF_EACH):
+            raise InvalidArgument(
+                f"{template!r} has a format for {name} that suits no value; one as in {{lr:.3g}}, {{n:05d}} or "
+                f"{{name!r}} is required"
+            )
     return pieces
+
+
+def _problem(value: Any, form: str, conversion: str | None) -> str | None:
+    """Why a format does not suit a value; None where it does."""
+    try:
+        format(Formatter().convert_field(value, conversion) if conversion else value, form)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def filled(template: str, config: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
@@ -83,11 +105,11 @@ def _written(value: Any, form: str, conversion: str | None, name: str, template:
         value = json.dumps(value, default=plain)
     elif not isinstance(value, str):
         value = plain(value)
-    try:
-        return format(Formatter().convert_field(value, conversion) if conversion else value, form)
-    except (TypeError, ValueError) as error:
+    problem = _problem(value, form, conversion)
+    if problem is not None:
         shown = MASK if is_secret(name.rpartition("/")[2]) else repr(value)
-        raise InvalidArgument(f"{name}={shown} cannot be written as {template!r} asks: {error}") from None
+        raise InvalidArgument(f"{name}={shown} cannot be written as {template!r} asks: {problem}")
+    return format(Formatter().convert_field(value, conversion) if conversion else value, form)
 
 
 def _value_at(config: Mapping[str, Any], name: str) -> Any:
@@ -149,6 +171,36 @@ def _may_have(definition: Mapping[str, Any], name: str) -> bool:
         if start is not _ABSENT and not isinstance(start, (Mapping, list, tuple, str, int, float, type(None))):
             return True
     return False
+
+
+def unwritable_in(templates: Iterable[str], definition: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
+    """Finds a format that some value of a space does not fit, as far as its domains tell.
+
+    Args:
+        templates: texts with ``{name:format}``.
+        definition: the space: a nested dict of domains and constants.
+        extra: a value of the right kind for each name that is none of the configuration's.
+
+    Raises:
+        InvalidArgument: there is one.
+    """
+    for template in templates:
+        for _, name, form, conversion in _parsed(template):
+            if name is not None and (form or conversion):
+                found = _value_at(definition, name)
+                for value in _examples(extra.get(name, _ABSENT) if found is _ABSENT else found):
+                    _written(value, form, conversion, name, template)
+
+
+def _examples(entry: Any) -> Iterable[Any]:
+    """Values of an entry, at least one of each kind; none where nobody knows them before they are drawn."""
+    if isinstance(entry, (Choice, Grid)):
+        return entry.values
+    if isinstance(entry, Domain):
+        import numpy as np
+
+        return (entry.sample(np.random.default_rng(0)),)  # its values are all of one type
+    return () if entry is _ABSENT or isinstance(entry, Variable) else (entry,)
 
 
 def is_program_text(argv: Sequence[str], index: int) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import select
@@ -242,7 +243,13 @@ def _become(argv: list[str], cwd: str | None, told: int, keeper: int) -> NoRetur
         os.execvp(argv[0], argv)
     except OSError as error:
         name = cwd if cwd is not None and error.filename == cwd else argv[0]
-        os.write(told, json.dumps([error.errno or 0, f"{error.strerror}: {name!r}"]).encode())
+        hint = ""
+        if name is argv[0] and os.path.exists(name):  # noqa: PTH110
+            hint = {
+                errno.ENOENT: "; the file is there, but what its first line (#!) names is not",
+                errno.ENOEXEC: "; it has no first line (#!) that says what runs it",
+            }.get(error.errno or 0, "")
+        os.write(told, json.dumps([error.errno or 0, f"{error.strerror}: {name!r}{hint}"]).encode())
     finally:
         os._exit(127)
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 
 from tuneflow.errors import InvalidArgument
+from tuneflow.plain import MASK
 
-__all__ = ["DEFAULT_PATTERN", "Lines", "PrintedMetrics", "Tracebacks", "checked_pattern"]
+__all__ = ["DEFAULT_PATTERN", "Lines", "Masked", "PrintedMetrics", "Tracebacks", "checked_pattern"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
 DEFAULT_PATTERN = (
@@ -51,6 +52,8 @@ def checked_pattern(pattern: str) -> str:
 class Lines:
     r"""Cuts text that comes in pieces into lines. What a progress bar writes over with "\r" is one line.
 
+    Of a line that does not end only the last part is kept, a million characters at least.
+
     Example:
         >>> lines = Lines()
         >>> lines.feed("a=1\nb"), lines.feed("=2\n"), lines.rest()
@@ -58,18 +61,62 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._begun = ""
+        self._begun: list[str] = []  # in pieces: a progress bar may add to one line a million times
+        self._n_begun = 0
 
     def feed(self, text: str) -> list[str]:
         """The lines that ``text`` completes, without their ends."""
-        *whole, self._begun = (self._begun + text).split("\n")
-        self._begun = self._begun[-_LONGEST_LINE:]
+        first, *others = text.split("\n")
+        self._begin(first)
+        if not others:
+            return []
+        whole = [self._taken(), *others[:-1]]
+        self._begin(others[-1])
         return whole
 
     def rest(self) -> list[str]:
         """A last line that nothing ended."""
-        begun, self._begun = self._begun, ""
+        begun = self._taken()
         return [begun] if begun else []
+
+    def _begin(self, text: str) -> None:
+        self._begun.append(text)
+        self._n_begun += len(text)
+        if self._n_begun > 2 * _LONGEST_LINE:
+            self._begun = ["".join(self._begun)[-_LONGEST_LINE:]]
+            self._n_begun = _LONGEST_LINE
+
+    def _taken(self) -> str:
+        line = "".join(self._begun)
+        self._begun, self._n_begun = [], 0
+        return line
+
+
+class Masked:
+    """Masks a secret in text that comes in pieces, as of a program that prints its environment.
+
+    Example:
+        >>> masked = Masked("sesame")
+        >>> masked.feed("open ses"), masked.feed("ame! se"), masked.rest()
+        ('open ', '********! ', 'se')
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """The text, but for an end with which the secret may begin."""
+        text = (self._held + text).replace(self._secret, MASK)
+        most = min(len(self._secret) - 1, len(text))
+        n_held = next((n for n in range(most, 0, -1) if self._secret.startswith(text[-n:])), 0)
+        self._held = text[len(text) - n_held :]
+        return text[: len(text) - n_held]
+
+    def rest(self) -> str:
+        """What was held back."""
+        held, self._held = self._held, ""
+        return held
 
 
 class Tracebacks:
@@ -121,18 +168,20 @@ class PrintedMetrics:
         """Names of all metrics that were printed."""
 
     def take(self, line: str) -> Mapping[str, float] | None:
-        """The result that a line completes, or None. A metric that it holds twice counts as it stands last.
+        r"""The result that a line completes, or None. A metric that it holds twice counts as it stands last.
 
-        Values may be NaN or infinite. What is no number is passed over.
+        What was written over with "\r" is searched by itself, so that "^" and "$" match there. Values may be NaN or
+        infinite. What is no number is passed over.
         """
         found = {}
-        for match in self._pattern.finditer(_COLOURS.sub("", line)):
-            pairs = {match["name"]: match["value"]} if self._is_pair else match.groupdict()
-            for name, text in pairs.items():
-                try:
-                    found[name] = float(text)
-                except (TypeError, ValueError):
-                    continue
+        for state in _COLOURS.sub("", line).split("\r"):
+            for match in self._pattern.finditer(state):
+                pairs = {match["name"]: match["value"]} if self._is_pair else match.groupdict()
+                for name, text in pairs.items():
+                    try:
+                        found[name] = float(text)
+                    except (TypeError, ValueError):
+                        continue
         if not found:
             return None
         self.seen |= found.keys()

@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["Program"]
+__all__ = ["KEEPER", "Program"]
 
-_KEEPER = str(Path(__file__).with_name("keeper.py"))
+KEEPER = str(Path(__file__).with_name("keeper.py"))
+"""What a keeper runs: it is known by that."""
 _KEEPER_ENDS_S = 15.0
 _OUTPUT_ENDS_S = 1.0
 
@@ -64,7 +65,7 @@ class Program:
         status, theirs_out = os.pipe()
         try:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", _KEEPER, str(theirs_in), str(theirs_out)],
+                [sys.executable, "-I", "-S", KEEPER, str(theirs_in), str(theirs_out)],
                 pass_fds=[theirs_in, theirs_out],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.pruners.base import Continue
 from tuneflow.trainable import session as sessions
-from tuneflow.trainable.command import fields, filled, is_program_text, missing_in
+from tuneflow.trainable.command import fields, filled, is_program_text, missing_in, unwritable_in
 from tuneflow.trainable.messages import TrialInfo
 from tuneflow.trainable.printed import checked_pattern
 from tuneflow.trainable.script_run import ScriptRun
+from tuneflow.trainable.wire import ADDRESS, SECRET
 
 if TYPE_CHECKING:
     from tuneflow.space import Space
 
 __all__ = ["Script", "script"]
 
-_TRIAL = ("trial.number", "trial.id", "trial.dir", "trial.seed", "trial.device")
+_TRIAL = {"trial.number": 0, "trial.id": "00000", "trial.dir": "", "trial.seed": 0, "trial.device": "cpu"}
+"""What a trial adds to its configuration, with a value of the right kind."""
 # Of a launcher around the driver: a trial is a job of its own.
 _LAUNCHER = frozenset(
     f"{prefix}{name}" for prefix in ("", "LOCAL_", "GROUP_", "ROLE_") for name in ("RANK", "WORLD_SIZE")
@@ -64,7 +66,8 @@ def script(
             one group named after each metric: ``r"loss: (?P<loss>\S+)"``. Both stdout and stderr are read; a result is
             complete with the line that brings the study's metric. True reads ``name=value`` of a program that does not
             use tuneflow before it prints a result; False reads nothing.
-        cwd: the program's working directory; the driver's without one. May hold placeholders.
+        cwd: the program's working directory, which must be there; the driver's without one. With placeholders it is
+            looked for when a trial starts.
         grace_s: seconds that the program has to leave when its trial stops, pauses or takes over another one's state;
             then it gets SIGTERM, and SIGKILL as many seconds later. One that only prints gets SIGTERM at once.
         name: what it is called in names of folders and in messages; the file's name by default.
@@ -81,9 +84,11 @@ def script(
         >>> study.best_value == min(trial.params["x"] ** 2 for trial in study.trials)
         True
     """
-    if not isinstance(grace_s, (int, float)) or not 0 <= grace_s < float("inf"):
+    if isinstance(grace_s, bool) or not isinstance(grace_s, (int, float)) or not 0 <= grace_s < float("inf"):
         raise InvalidArgument(f"grace_s={grace_s!r} must be a number of seconds >= 0")
-    directory = None if cwd is None else os.fspath(cwd)
+    if name is not None and not isinstance(name, str):
+        raise InvalidArgumentType(f"name={name!r} must be a string")
+    directory = _directory(cwd)
     line = (*_program(program, directory), *_arguments(args))
     environment = _environment(env)
     for index, template in enumerate(line):
@@ -140,10 +145,11 @@ class Script:
             metrics: the study's objectives.
 
         Raises:
-            InvalidArgument: a placeholder that no configuration fills.
+            InvalidArgument: a placeholder that no configuration fills, or a format that its values do not fit.
         """
         definition = {} if space is None else space.definition
         missing_in(self._templates(), definition, _TRIAL)
+        unwritable_in(self._templates(), definition, _TRIAL)
         for index, text in enumerate(self.line):
             if is_program_text(self.line, index):
                 _check_program_text(text, definition)
@@ -159,7 +165,7 @@ class Script:
         ]
         line[0] = _found(line[0])
         own = {name: filled(text, values, extra) for name, text in self.environment.items()}
-        cwd = None if self.cwd is None else filled(self.cwd, values, extra)
+        cwd = None if self.cwd is None else str(Path(filled(self.cwd, values, extra)).expanduser())
         run = ScriptRun(session, name=self.name, metrics=self.metrics, required=self.required, grace_s=self.grace_s)
         verdict = run.run(line, {**_inherited(), **own}, cwd)
         if verdict is not None and not isinstance(verdict, Continue):
@@ -189,7 +195,8 @@ def _program(program: Any, cwd: str | None) -> tuple[str, ...]:
         if not line or not line[0]:
             raise InvalidArgument(f"program={program!r} must hold the program's name and its arguments")
         if not fields(line[0]):
-            _check_found(line[0], cwd)
+            _check_found(filled(line[0], {}, {}), cwd)
+            _check_python_file(line, cwd)
         return line
     if not isinstance(program, (str, os.PathLike)) or not os.fspath(program):
         raise InvalidArgumentType(
@@ -216,23 +223,56 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+def _directory(cwd: Any) -> str | None:
+    """The working directory as a template; one without placeholders is there, and is named in full."""
+    if cwd is None:
+        return None
+    if not isinstance(cwd, (str, os.PathLike)) or not isinstance(os.fspath(cwd), str):
+        raise InvalidArgumentType(f"cwd={cwd!r} must be a path")
+    text = str(os.fspath(cwd))
+    if fields(text):
+        return text
+    path = Path(filled(text, {}, {})).expanduser().absolute()
+    if not path.is_dir():
+        raise InvalidArgument(f"cwd={text!r}: there is no folder {path}")
+    return _literal(str(path))
+
+
 def _check_found(name: str, cwd: str | None) -> None:
     if os.sep in name:
-        if cwd is None and not os.access(Path(name).expanduser(), os.X_OK):
-            raise InvalidArgument(f"program={name!r} is no file that can be executed; the folder here is {Path.cwd()}")
+        path = Path(_found(name))
+        if not path.is_absolute() and cwd is not None:
+            if fields(cwd):
+                return  # known when a trial starts
+            path = Path(filled(cwd, {}, {})) / path
+        if not path.is_file() or not os.access(path, os.X_OK):
+            what = (
+                "which is a folder" if path.is_dir() else "which may not be executed; chmod +x"
+                if path.exists() else "which is not there"
+            )  # fmt: skip
+            raise InvalidArgument(f"program={name!r} is no file that can be executed: {path.absolute()}, {what}")
     elif os.sep not in _found(name):
         hint = f"; for the file in this folder write './{name}'" if Path(name).is_file() else _hint(name)
         raise InvalidArgument(f"program={name!r} was not found, neither beside {sys.executable} nor in PATH{hint}")
 
 
+def _check_python_file(line: Sequence[str], cwd: str | None) -> None:
+    """Python's own message about a missing file would come once per trial."""
+    if len(line) < 2 or line[0] != "python" or not line[1].endswith(".py") or fields(line[1]) or fields(cwd or ""):
+        return
+    path = Path(filled(cwd or ".", {}, {}), filled(line[1], {}, {})).absolute()
+    if not path.is_file():
+        raise InvalidArgument(f"program={list(line)!r}: there is no file {path}")
+
+
 def _found(name: str) -> str:
     """Where a program lies: this interpreter's own tools come first, so that a virtual environment is used as one."""
-    if os.sep in name:
-        return str(Path(name).expanduser())
+    if os.sep in name:  # as it is: "./train" is no name to be looked for
+        return str(Path(name).expanduser()) if name.startswith("~") else name
     if name == "python":
         return sys.executable
     beside = Path(sys.executable).with_name(name)
-    return str(beside) if os.access(beside, os.X_OK) else shutil.which(name) or name
+    return str(beside) if beside.is_file() and os.access(beside, os.X_OK) else shutil.which(name) or name
 
 
 def _label(program: Any) -> str:
@@ -257,11 +297,22 @@ def _arguments(args: Any) -> tuple[str, ...]:
 def _environment(env: Any) -> dict[str, str]:
     if env is None:
         return {}
-    if not isinstance(env, Mapping) or not all(
-        isinstance(name, str) and name and "=" not in name and isinstance(text, (str, int, float, os.PathLike))
-        for name, text in env.items()
-    ):
-        raise InvalidArgumentType(f"env={env!r} must be a dict of strings: {{'LR': '{{lr}}'}}")
+    if not isinstance(env, Mapping):
+        raise InvalidArgumentType(
+            f"env is of type {type(env).__name__} and must be a dict of strings: {{'LR': '{{lr}}'}}"
+        )
+    for name, text in env.items():  # no message shows a value: they are where secrets stand
+        if not isinstance(name, str):
+            raise InvalidArgumentType(f"env has the key {name!r}; the name of a variable must be a string")
+        if not name or "=" in name or "\0" in name:
+            raise InvalidArgument(f"env has the key {name!r}; the name of a variable must not be empty or hold '='")
+        if name in (ADDRESS, SECRET):
+            raise InvalidArgument(f"env sets {name}, which each run of a program gets anew; leave it out")
+        if not isinstance(text, (str, int, float, os.PathLike)):
+            raise InvalidArgumentType(
+                f"env[{name!r}] is of type {type(text).__name__}; it must be a string, a number or a path. A variable "
+                f"that is to be empty gets ''"
+            )
     given = {name: str(os.fspath(text) if isinstance(text, os.PathLike) else text) for name, text in env.items()}
     for text in given.values():
         fields(text)

@@ -24,7 +24,7 @@ from tuneflow.clock import SystemClock
 from tuneflow.errors import OutOfMemory, TrialFailed, UsageError
 from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
 from tuneflow.trainable.messages import Answer, Assignment
-from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, PrintedMetrics, Tracebacks
+from tuneflow.trainable.printed import DEFAULT_PATTERN, Lines, Masked, PrintedMetrics, Tracebacks
 from tuneflow.trainable.program import Program
 from tuneflow.trainable.program_end import describe, n_oom_kills
 from tuneflow.trainable.relay import Peer, Relay, Request
@@ -83,6 +83,7 @@ class ScriptRun:
         self._printed = PrintedMetrics(metrics if isinstance(metrics, str) else DEFAULT_PATTERN, required)
         self._prints = None if metrics is True else metrics is not False
         self._lines = {"stdout": Lines(), "stderr": Lines()}
+        self._secrets: dict[str, Masked] = {}
         self._tracebacks = {"stdout": Tracebacks(), "stderr": Tracebacks()}
         self._tails: dict[str, deque[str]] = {"stdout": deque(maxlen=_TAIL), "stderr": deque(maxlen=_TAIL)}
         self._held: deque[_Ended | Request] = deque()
@@ -109,6 +110,7 @@ class ScriptRun:
         n_killed = n_oom_kills()
         self._start_s = self._clock.monotonic()
         relay = Relay(self._inbox.put)
+        self._secrets = {stream: Masked(relay.secret) for stream in self._lines}
         try:
             secret = {ADDRESS: relay.address, SECRET: relay.secret}
             self._program = self._started(argv, {**environment, **secret}, cwd, relay)
@@ -139,11 +141,13 @@ class ScriptRun:
     # On threads of the program's
 
     def _on_text(self, stream: str, text: str) -> None:
+        is_over = not text
+        text = self._secrets[stream].rest() if is_over else self._secrets[stream].feed(text)
         out = sys.stdout if stream == "stdout" else sys.stderr
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
             out.write(text)
             out.flush()
-        lines = self._lines[stream].feed(text) if text else self._lines[stream].rest()
+        lines = self._lines[stream].feed(text) + (self._lines[stream].rest() if is_over else [])
         self._tails[stream].extend(line.rstrip("\r").rpartition("\r")[2] for line in lines)
         for line in lines:
             if self._tracebacks[stream].hide(line):
@@ -281,6 +285,8 @@ class ScriptRun:
         try:
             event = decoded_report(fields, session.assignment)
             answer: Answer = session.channel.ask(event)
+        except (EOFError, ConnectionError):
+            raise  # the driver is gone, which is none of the program's faults: it is ended
         except Exception as error:
             self._refusal = error
             peer.answer(error)

@@ -1,0 +1,69 @@
+"""What a trial may have changed about its process that would reach the next one there."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import os
+import signal
+import sys
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Surroundings"]
+
+
+class Surroundings:
+    """Around a trial: working directory, standard streams, signals and timers are afterwards as they were before.
+
+    What belongs to imported modules is left alone (``sys.path``, the environment, global state of libraries): a module
+    that was imported by one trial is not imported again by the next.
+
+    Example:
+        >>> before = os.getcwd()
+        >>> with Surroundings():
+        ...     os.chdir("/")
+        >>> os.getcwd() == before
+        True
+    """
+
+    def __enter__(self) -> None:
+        self._cwd = _cwd()
+        self._streams = sys.stdin, sys.stdout, sys.stderr
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._cwd and _cwd() != self._cwd:
+            with contextlib.suppress(OSError):
+                os.chdir(self._cwd)
+        sys.stdin, sys.stdout, sys.stderr = self._streams
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            if getattr(getattr(sys, name), "closed", False):
+                setattr(sys, name, _reopened(descriptor))
+        _restore_signals()
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - at every trial's start and end
+    except OSError:  # deleted under us
+        return ""
+
+
+def _reopened(descriptor: int) -> Any:
+    raw = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(io.BufferedWriter(raw), errors="backslashreplace", line_buffering=True)
+
+
+def _restore_signals() -> None:
+    """As the worker has set them: SIGINT ignored, SIGTERM showing where it came; and no alarm goes off later."""
+    with contextlib.suppress(ValueError, AttributeError):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            faulthandler.unregister(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            faulthandler.register(signal.SIGTERM, chain=True)
