@@ -96,9 +96,10 @@ class TrialRecord:
         """The nested configuration, after an exploit the last one.
 
         Natural Python values in the process that ran the trial; else what ``params.json`` says, with secrets masked.
+        Empty for a trial that waits, as its missing entries are drawn when it starts.
         """
         if self._config is None:
-            if self._config_of is not None and self.frozen is not None:
+            if self._config_of is not None and self.frozen is not None and self.state != "WAITING":
                 self._config = self._config_of(self.frozen)
             else:
                 self._config = read_params(self._folder)
