@@ -162,7 +162,6 @@ def run(
         n_slots = 1
     folder = folder_of(name, storage_path, trainable, clock)
     exists = check_folder(folder, resume)
-    cells = settings.cells
     n_trials = settings.n_trials
     stopper = stopper_from(stop)
     with spelt(_SPELLING):
@@ -183,7 +182,7 @@ def run(
             name=folder.name,
             echoes=verbose >= 3 if echo_output is None else echo_output,
             batch_size=getattr(search_alg, "batch_size", 0),
-            points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
+            points=(lambda index: turns.next(index)) if settings.space.has_grid else None,
         )
     for argument, value in (
         ("keep_checkpoints_num", keep_checkpoints_num),
@@ -246,17 +245,23 @@ def run(
             has_metric=settings.metric is not None,
             sections=settings.sections,
         )
-        study.adopt(rules.points)
-        if not study.optuna.get_trials(deepcopy=False):
-            for point in points:
-                study.enqueue_trial(point)
-        n_again = study.enqueue_failed() if exists and resume == "errored" else 0
+        turns = study.turns()
+        if settings.space.has_grid:
+            turns.begin(0, study.known())
+        study.adopt(turns.of if settings.space.has_grid else None)
+        for point in points:
+            study.enqueue_trial(point, skip_if_exists=exists)
+        if exists and resume == "errored":
+            study.enqueue_failed()
         describe(folder, study, settings, settings.num_samples, trainable, clock, deterministic, request.as_dict())
         how_to_resume = getattr(trainable, "how_to_resume", None)
         if how_to_resume is None:  # else somebody else's call, with data that belong in no file of ours
             remember(folder, trainable, given)
         loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
-        loop.n_started = study.n_new - n_again
+        known = study.known()
+        loop.n_started = study.n_new - sum(trial.is_retry for trial in known)
+        if settings.space.has_grid:
+            turns.begin(loop.n_started, known)
         if stopper is not None:
             stopper.start(study_clock)
         try:

@@ -80,8 +80,15 @@ class Settings:
         pruner_from(self.pruner)
         if not isinstance(points, Sequence) or isinstance(points, str):
             raise InvalidArgumentType(f"points_to_evaluate={points!r} must be a list of configurations, each a dict")
-        for point in points:
-            self.space.to_params(point)
+        cells = [self.space.split_point(point)[1] for point in points]
+        whole = [cell for cell in cells if cell and len(cell) == len(self.space.grids)]
+        for cell in whole if self.n_trials is not None else ():
+            n_times = sum(1 for other in whole if all(other[name] is value for name, value in cell.items()))
+            if n_times > self.num_samples:
+                raise InvalidArgument(
+                    f"points_to_evaluate holds {n_times} points with {cell}, but every cell of the grid is tried "
+                    f"num_samples={self.num_samples} time(s); pass num_samples={n_times}"
+                )
 
 
 def _is_random(sampler: Any) -> bool:

@@ -11,8 +11,9 @@ from tuneflow import registry
 from tuneflow.adopting import AdoptingStudy
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
 from tuneflow.pruners.base import Pause
+from tuneflow.storage.quiet import quiet
 from tuneflow.trial import Trial
-from tuneflow.views import GIVEN
+from tuneflow.views import GIVEN, RETRY_OF
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -145,15 +146,21 @@ class Study(AdoptingStudy):
             kept = self.space.kept(params)
             if kept:
                 attrs[GIVEN] = kept
-        self.sampling.enqueue(point, attrs or None, skip_if_exists=skip_if_exists)
+        with quiet():  # Optuna tells of points that it leaves out
+            self.sampling.enqueue(point, attrs or None, skip_if_exists=skip_if_exists)
 
-    def enqueue_failed(self) -> int:
-        """Has the configurations of all failed trials tried again, as new trials. Returns how many."""
-        failed = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False, states=(TrialState.FAIL,))
+    def enqueue_failed(self) -> None:
+        """Has the configurations of failed trials tried again, as new trials with the user attribute ``RETRY_OF``.
+
+        A trial that was tried again already is left out: what counts is how that one ended.
+        """
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        retried = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL and trial.number not in retried]
         for frozen in failed:
             given = frozen.user_attrs.get(GIVEN)
-            self.sampling.enqueue(frozen.params, {GIVEN: given} if given else None, skip_if_exists=False)
-        return len(failed)
+            attrs = {RETRY_OF: frozen.number, **({GIVEN: given} if given else {})}
+            self.sampling.enqueue(frozen.params, attrs, skip_if_exists=False)
 
     def optimize(
         self,

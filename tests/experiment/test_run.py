@@ -169,7 +169,7 @@ def test_a_given_point_pins_the_grids_that_it_names() -> None:
     analysis = run(report, space, num_samples=1, points_to_evaluate=[{"a": 3, "r": 0.5}])
     assert analysis.trials[0].config == {"a": 3, "b": "x", "r": 0.5}
     cells = [(trial.config["a"], trial.config["b"]) for trial in analysis.trials[1:]]
-    assert cells == [(2, "x"), (3, "x"), (1, "y"), (2, "y"), (3, "y")]
+    assert cells == [(1, "x"), (2, "x"), (1, "y"), (2, "y"), (3, "y")], "each cell once"
 
 
 def test_without_a_metric_there_is_random_search_and_best_says_why() -> None:
