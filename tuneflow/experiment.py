@@ -180,7 +180,7 @@ def run(
             time_attr=settings.time_attr,
             is_deterministic=deterministic,
             name=folder.name,
-            echoes=verbose >= 3 if echo_output is None else echo_output,
+            echoes=verbose == 3 if echo_output is None else echo_output,
             batch_size=getattr(search_alg, "batch_size", 0),
             points=(lambda index: turns.next(index)) if settings.space.has_grid else None,
         )

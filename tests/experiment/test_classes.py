@@ -6,10 +6,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tuneflow as tune
-from tuneflow.errors import TrialsFailed, TuneflowWarning, UsageError
+from tuneflow.errors import InvalidArgumentType, TrialsFailed, TuneflowWarning, UsageError
+from tuneflow.schedulers import ASHAScheduler
 
 
 def run(trainable: Any, **arguments: Any) -> tune.ExperimentAnalysis:
@@ -73,3 +75,28 @@ def test_checkpoints_that_a_class_cannot_make_are_warned_about(asked: dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(Unsaved, name="unasked")
+
+
+class Nested(Returned):
+    def step(self) -> dict[str, Any]:
+        self.state["n"] += 1
+        loss = np.float32(abs(self.state["n"] - 2))
+        return {"val": {"loss": loss}, "done": self.state["n"] == 5}
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_nested_metrics_rank_trials_and_checkpoints(executor: str) -> None:
+    analysis = run(
+        Nested, metric="val/loss", mode="min", scheduler=ASHAScheduler(max_t=5), checkpoint_freq=1,
+        keep_checkpoints_num=1, checkpoint_score_attr="min-val/loss", executor=executor,
+    )  # fmt: skip
+    assert analysis.best_trial.last_value("val/loss") == 3
+    assert analysis.best_checkpoint is not None
+    assert analysis.best_checkpoint.path.name == "checkpoint_000002"
+
+
+def test_a_scheduler_class_is_named() -> None:
+    with pytest.raises(
+        InvalidArgumentType, match=r"scheduler=AsyncHyperBandScheduler is a class; pass an object of it"
+    ):
+        run(Nested, metric="val/loss", mode="min", scheduler=ASHAScheduler)

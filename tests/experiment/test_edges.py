@@ -55,6 +55,8 @@ def run(trainable: Any = train, config: Any = None, **arguments: Any) -> tune.Ex
             InvalidArgument,
             "each other's values: x -> x",
         ),
+        ({"verbose": None}, InvalidArgument, "verbose=None must be 0"),
+        ({"progress_reporter": "x"}, InvalidArgumentType, "progress_reporter='x' must be a tuneflow"),
         ({"max_failures": None}, InvalidArgumentType, "max_failures=None must be a number"),
         ({"checkpoint_freq": "1"}, InvalidArgumentType, "checkpoint_freq='1' must be a number"),
         ({"keep_checkpoints_num": "1"}, InvalidArgumentType, "keep_checkpoints_num='1' must be a number"),

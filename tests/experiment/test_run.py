@@ -21,6 +21,7 @@ from tuneflow.errors import (
     ExperimentExists,
     ExperimentNotFound,
     InvalidArgument,
+    InvalidArgumentType,
     MetricMissing,
     TrialFailed,
     TrialsFailed,
@@ -240,6 +241,8 @@ def test_parameters_and_resources_can_be_bound() -> None:
     def reads(config: dict[str, Any], data: list[int]) -> None:
         tune.report(loss=sum(data) + config["x"], cpu=tune.get_trial().resources["cpu"])
 
+    with pytest.raises(InvalidArgumentType, match=r"resources=.* must be a dict"):
+        tune.with_resources(reads, lambda config: {"cpu": 1})  # type: ignore[arg-type]
     bound = tune.with_resources(tune.with_parameters(reads, data=[1, 2, 3]), {"cpu": 2})
     analysis = run(bound, num_samples=2)
     assert all(6 <= trial.last_result["loss"] < 7 and trial.last_result["cpu"] == 2 for trial in analysis.trials)
