@@ -191,3 +191,22 @@ def test_a_function_that_fails_is_told_from_the_training_code() -> None:
 def test_a_class_in_place_of_a_stopper_is_named(kind: type[Stopper]) -> None:
     with pytest.raises(InvalidArgumentType, match=rf"{kind.__name__} is a class; pass an object of it"):
         stopper_from([kind])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TrialPlateauStopper("loss", num_results=2, grace_period=3),
+        lambda: ExperimentPlateauStopper("loss", top=2, patience=2),
+        lambda: ThresholdStopper({"loss": 2, "never": 1}),
+    ],
+)
+def test_one_object_serves_several_runs(make: Any) -> None:
+    stopper = CombinedStopper(make())
+    runs = []
+    for _ in range(2):
+        stopper.start(ManualClock())
+        unseen = set(stopper.unseen)
+        runs.append(([stopper("00000", {"loss": loss}) for loss in (1.0, 1.0, 1.0)], unseen))
+    assert runs[0] == runs[1]
+    assert "loss" in runs[0][1]

@@ -1,7 +1,7 @@
 """When a trial or the whole run has had enough. Pure: time comes from a clock that is handed in, or with the results.
 
 Names and order of the arguments are those of Ray Tune 2. A stopper is an object in the driver: what it has counted is
-not stored, and a run that goes on with an earlier one starts it anew.
+not stored, and every run starts it anew, one that goes on with an earlier one too. So one object may serve several.
 """
 
 from __future__ import annotations
