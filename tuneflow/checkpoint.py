@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneflow.errors import InvalidArgument
+from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.stoppers.threshold import entry as entry_of
 
 __all__ = [
@@ -230,6 +230,8 @@ class Retention:
     def __post_init__(self) -> None:
         if self.keep_num is not None and self.keep_num < 1:
             raise InvalidArgument(f"keep_checkpoints_num={self.keep_num} must be >= 1 or None (keep all)")
+        if self.score_attr is not None and not isinstance(self.score_attr, str):
+            raise InvalidArgumentType(f"checkpoint_score_attr={self.score_attr!r} must be the name of a result")
         if self.budget_bytes is not None and self.budget_bytes < 0:
             raise InvalidArgument(f"checkpoint_budget_bytes={self.budget_bytes} must be >= 0 or None")
 

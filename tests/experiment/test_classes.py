@@ -100,3 +100,9 @@ def test_a_scheduler_class_is_named() -> None:
         InvalidArgumentType, match=r"scheduler=AsyncHyperBandScheduler is a class; pass an object of it"
     ):
         run(Nested, metric="val/loss", mode="min", scheduler=ASHAScheduler)
+
+
+def test_a_score_that_no_result_holds_is_warned_about_once() -> None:
+    with pytest.warns(TuneflowWarning, match=r"checkpoint_score_attr='min-los' names no number .*loss") as caught:
+        run(Returned, checkpoint_freq=1, keep_checkpoints_num=1, checkpoint_score_attr="min-los", max_failures=1)
+    assert len(caught) == 1

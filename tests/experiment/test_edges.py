@@ -62,6 +62,7 @@ def run(trainable: Any = train, config: Any = None, **arguments: Any) -> tune.Ex
         ({"keep_checkpoints_num": "1"}, InvalidArgumentType, "keep_checkpoints_num='1' must be a number"),
         ({"resources_per_trial": 2}, InvalidArgumentType, "resources_per_trial=2 must be a dict"),
         ({"metric": 3, "mode": "min"}, InvalidArgumentType, "metric=3 must be text"),
+        ({"checkpoint_score_attr": 5}, InvalidArgumentType, "checkpoint_score_attr=5 must be the name of a result"),
         ({"points_to_evaluate": {"x": 1}}, InvalidArgumentType, "points_to_evaluate=.* must be a list"),
         ({"callbacks": 3}, InvalidArgumentType, "callbacks=3 must be a list"),
         ({"loggers": 3}, InvalidArgumentType, "loggers=3 must be a list"),
