@@ -54,10 +54,6 @@ class Settings:
         self.cells = self.space.grid_cells()
         self.num_samples = int(num_samples)
         self.n_trials = None if num_samples == -1 else self.num_samples * len(self.cells)
-        if isinstance(scheduler, type):
-            raise InvalidArgumentType(
-                f"scheduler={scheduler.__name__} is a class; pass an object of it, {scheduler.__name__}(...)"
-            )
         convert = getattr(scheduler, "to_pruner", None)
         self.pruner = scheduler if convert is None else convert(num_samples=self.n_trials)
         if self.n_trials is not None and getattr(self.pruner, "population_size", self.n_trials) is None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tuneflow as tune
-from tuneflow.errors import InvalidArgumentType, TrialsFailed, TuneflowWarning, UsageError
+from tuneflow.errors import TrialsFailed, TuneflowWarning, UsageError
 from tuneflow.schedulers import ASHAScheduler
 
 
@@ -93,13 +93,6 @@ def test_nested_metrics_rank_trials_and_checkpoints(executor: str) -> None:
     assert analysis.best_trial.last_value("val/loss") == 3
     assert analysis.best_checkpoint is not None
     assert analysis.best_checkpoint.path.name == "checkpoint_000002"
-
-
-def test_a_scheduler_class_is_named() -> None:
-    with pytest.raises(
-        InvalidArgumentType, match=r"scheduler=AsyncHyperBandScheduler is a class; pass an object of it"
-    ):
-        run(Nested, metric="val/loss", mode="min", scheduler=ASHAScheduler)
 
 
 def test_a_score_that_no_result_holds_is_warned_about_once() -> None:

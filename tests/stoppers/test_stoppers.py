@@ -189,7 +189,7 @@ def test_a_function_that_fails_is_told_from_the_training_code() -> None:
 
 @pytest.mark.parametrize("kind", [MaximumIterationStopper, TimeoutStopper])
 def test_a_class_in_place_of_a_stopper_is_named(kind: type[Stopper]) -> None:
-    with pytest.raises(InvalidArgumentType, match=rf"{kind.__name__} is a class; pass an object of it"):
+    with pytest.raises(InvalidArgumentType, match=rf"{kind.__name__} is a class; pass an object"):
         stopper_from([kind])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tuneflow.arguments import refuse_class
 from tuneflow.errors import InvalidArgumentType
 from tuneflow.stoppers.base import CombinedStopper, FunctionStopper, Stopper
 from tuneflow.stoppers.plateau import ExperimentPlateauStopper, TrialPlateauStopper
@@ -47,8 +48,7 @@ def stopper_from(given: Any) -> Stopper | None:
     if isinstance(given, Iterable) and not isinstance(given, str):
         stoppers = [stopper_from(entry) for entry in given]
         return CombinedStopper(*[stopper for stopper in stoppers if stopper is not None])
-    if isinstance(given, type) and issubclass(given, Stopper):
-        raise InvalidArgumentType(f"stop={given.__name__} is a class; pass an object of it, {given.__name__}(...)")
+    refuse_class(stop=given)
     raise InvalidArgumentType(
         f"stop={given!r} must be a dict {{'training_iteration': 10}}, a function of (trial_id, result), a Stopper, or "
         f"a list of these"
