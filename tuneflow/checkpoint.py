@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneflow.errors import InvalidArgument
+from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.stoppers.threshold import entry as entry_of
 
 __all__ = [
     "Checkpoint",
@@ -216,7 +218,8 @@ class Retention:
 
     Attributes:
         keep_num: how many reported or kept ones stay, the best by score or the latest; None for all.
-        score_attr: result key to rank by; "min-KEY" for lower is better, as in Tune; None for the latest.
+        score_attr: result key to rank by, nested ones as ``a/b``; "min-KEY" for lower is better, as in Tune; None for
+            the latest.
         budget_bytes: for all trials together; the oldest spare ones go first. None for no limit.
     """
 
@@ -227,6 +230,8 @@ class Retention:
     def __post_init__(self) -> None:
         if self.keep_num is not None and self.keep_num < 1:
             raise InvalidArgument(f"keep_checkpoints_num={self.keep_num} must be >= 1 or None (keep all)")
+        if self.score_attr is not None and not isinstance(self.score_attr, str):
+            raise InvalidArgumentType(f"checkpoint_score_attr={self.score_attr!r} must be the name of a result")
         if self.budget_bytes is not None and self.budget_bytes < 0:
             raise InvalidArgument(f"checkpoint_budget_bytes={self.budget_bytes} must be >= 0 or None")
 
@@ -235,10 +240,14 @@ class Retention:
         if self.score_attr is None:
             return None
         is_min = self.score_attr.startswith("min-")
-        value = result.get(self.score_attr[4:] if is_min else self.score_attr)
-        if not isinstance(value, (int, float)) or value != value:
+        value = entry_of(result, self.score_attr[4:] if is_min else self.score_attr)
+        try:
+            score = math.nan if value is None else float(value)  # of NumPy's and torch's scalars too
+        except (TypeError, ValueError, RuntimeError):
             return None
-        return float(value) if is_min else -float(value)
+        if math.isnan(score):
+            return None
+        return score if is_min else -score
 
     def spare(self, kept: list[Kept]) -> list[Kept]:
         """Those of one trial's checkpoints that may go. The latest never does: a resume or an exploit needs it."""

@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tuneflow.callbacks.wording import constants_of
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
-from tuneflow.errors import InvalidArgument, TrialsFailed
+from tuneflow.errors import InvalidArgument, TrialsFailed, TuneflowWarning
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
 from tuneflow.hyperparameters import HyperParameters, Objective
 from tuneflow.recall import remember
@@ -63,7 +65,7 @@ def run(
     max_concurrent_trials: int | None = None,
     resources_per_trial: Mapping[str, Any] | Resources | None = None,
     executor: str | Executor | None = None,
-    time_budget_s: float | None = None,
+    time_budget_s: float | timedelta | None = None,
     trial_timeout_s: float | None = None,
     max_failures: int = 0,
     fail_fast: bool = False,
@@ -106,7 +108,7 @@ def run(
         max_concurrent_trials: trials at a time; as many as fit by default.
         resources_per_trial: ``{"cpu": 1, "gpu": 0.5}``; ``"memory_bytes"`` limits what a trial's processes hold.
         executor: "processes" (default), "inline", "ray", "simulated", or an ``Executor``.
-        time_budget_s: seconds after which the run ends.
+        time_budget_s: seconds, or a ``datetime.timedelta``, after which the run ends.
         trial_timeout_s: hard limit on one attempt of a trial, in seconds.
         max_failures: further attempts that a failed trial gets, from its last checkpoint; -1 for no limit.
         fail_fast: whether the first failed trial ends the run.
@@ -139,6 +141,8 @@ def run(
     """
     given = {name: value for name, value in locals().items() if name not in _PLACES}
     clock = SystemClock()
+    if isinstance(time_budget_s, timedelta):
+        time_budget_s = time_budget_s.total_seconds()
     if isinstance(config, Space):
         config = config.definition
     with spelt(_SPELLING):
@@ -158,7 +162,6 @@ def run(
         n_slots = 1
     folder = folder_of(name, storage_path, trainable, clock)
     exists = check_folder(folder, resume)
-    cells = settings.cells
     n_trials = settings.n_trials
     stopper = stopper_from(stop)
     with spelt(_SPELLING):
@@ -177,9 +180,9 @@ def run(
             time_attr=settings.time_attr,
             is_deterministic=deterministic,
             name=folder.name,
-            echoes=verbose >= 3 if echo_output is None else echo_output,
+            echoes=verbose == 3 if echo_output is None else echo_output,
             batch_size=getattr(search_alg, "batch_size", 0),
-            points=None if len(cells) == 1 and not cells[0] else lambda index: cells[index % len(cells)],
+            points=(lambda index: turns.next(index)) if settings.space.has_grid else None,
         )
     for argument, value in (
         ("keep_checkpoints_num", keep_checkpoints_num),
@@ -217,6 +220,7 @@ def run(
         clock=clock,
     )
     unseen = UnseenKeys(stopper)
+    _warn_unsaved(trainable, checkpoint_freq, checkpoint_at_end)
     with spelt(_SPELLING):
         settings.check(points)
     configure(listeners, settings.sections)
@@ -241,18 +245,23 @@ def run(
             has_metric=settings.metric is not None,
             sections=settings.sections,
         )
-        study.adopt(rules.points)
-        if not study.optuna.get_trials(deepcopy=False):
-            for point in points:
-                study.enqueue_trial(point)
+        turns = study.turns()
+        if settings.space.has_grid:
+            turns.begin(0, study.known())
+        study.adopt(turns.of if settings.space.has_grid else None)
+        for point in points:
+            study.enqueue_trial(point, skip_if_exists=exists)
         if exists and resume == "errored":
             study.enqueue_failed()
-        describe(folder, study, settings, num_samples, trainable, clock, deterministic, request.as_dict())
+        describe(folder, study, settings, settings.num_samples, trainable, clock, deterministic, request.as_dict())
         how_to_resume = getattr(trainable, "how_to_resume", None)
         if how_to_resume is None:  # else somebody else's call, with data that belong in no file of ours
             remember(folder, trainable, given)
         loop = (BatchingLoop if rules.batch_size else Loop)(study, chosen, trainable, rules)
-        loop.n_started = study.n_new - study.n_again
+        known = study.known()
+        loop.n_started = study.n_new - sum(trial.is_retry for trial in known)
+        if settings.space.has_grid:
+            turns.begin(loop.n_started, known)
         if stopper is not None:
             stopper.start(study_clock)
         try:
@@ -267,6 +276,20 @@ def run(
     if loop.errors and raise_on_failed_trial:
         raise TrialsFailed(loop.errors, analysis)
     return analysis
+
+
+def _warn_unsaved(trainable: Any, freq: int, at_end: bool) -> None:
+    """Says that a class which cannot be saved will not be, where checkpoints were asked for."""
+    if (freq or at_end) and isinstance(trainable, type) and issubclass(trainable, Trainable):
+        if trainable.can_checkpoint():
+            return
+        argument = f"checkpoint_freq={freq}" if freq else f"checkpoint_at_end={at_end}"
+        warnings.warn(
+            f"{argument} saves nothing: {trainable.__name__} does not override save_checkpoint(self, checkpoint_dir) "
+            f"and load_checkpoint(self, checkpoint_dir); write both",
+            TuneflowWarning,
+            stacklevel=3,
+        )
 
 
 def _resources_of(trainable: Any, given: Any, config: Mapping[str, Any] | None) -> Any:

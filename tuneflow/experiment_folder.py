@@ -18,6 +18,8 @@ from tuneflow.study import Study
 __all__ = ["check_folder", "check_same", "describe", "folder_of", "label_of", "locked", "stored_name"]
 
 _FORMAT = 1
+_LOCK = ".lock"
+"""The file that a driver holds; alone in a folder it is left from a run that was refused before it began."""
 
 
 def label_of(trainable: Any) -> str:
@@ -77,7 +79,7 @@ def check_folder(folder: Path, resume: bool | str) -> bool:
     if resume not in (False, True, "auto", "errored"):
         raise InvalidArgument(f"resume={resume!r} must be False, True, 'auto' or 'errored'")
     exists = (folder / "study.log").exists()
-    if resume is False and folder.exists() and any(folder.iterdir()):
+    if resume is False and folder.exists() and any(entry.name != _LOCK for entry in folder.iterdir()):
         raise ExperimentExists(
             f"the folder {folder} exists; pass resume=True to go on with that experiment, or another name"
         )
@@ -138,7 +140,7 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with open(folder / ".lock", "w") as handle:
+    with open(folder / _LOCK, "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tuneflow.checkpoint import Checkpoint, Deferred, Keeper, Reason, SaveRhythm, Staged, is_folder_like, stage
 from tuneflow.clock import Clock
-from tuneflow.errors import CheckpointMissing, InvalidArgument
+from tuneflow.errors import CheckpointMissing, InvalidArgument, TuneflowWarning
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.pruners.base import Continue, Decision, Exploit, Pause
@@ -51,6 +52,7 @@ class Saving:
         self._listeners = listeners
         self._clock = clock
         self._pending: set[int] = set()
+        self._has_warned = False
         self._rhythms: dict[int, SaveRhythm] = {}
 
     def check(self, given: Any) -> Any:
@@ -109,12 +111,27 @@ class Saving:
             metrics: the report of that step, for retention by score.
             reason: why it was made; see ``Kept``.
         """
-        score = self.keeper.retention.score(dict(metrics)) if isinstance(metrics, Mapping) else None
+        score = None
+        if isinstance(metrics, Mapping):
+            score = self.keeper.retention.score(dict(metrics))
+            self._warn_unranked(trial, score, metrics)
         kept = self.keeper.commit(trial.number, step, content, _folder(trial), score=score, reason=reason)
         self._pending.discard(trial.number)
         # A paused trial that the pruner has given up has ended, perhaps while it still saved: nothing is heard of it.
         if self._listeners and isinstance(kept.content, Checkpoint) and not trial.state.is_finished():
             self._listeners.emit("on_trial_checkpoint", trial, kept.content)
+
+    def _warn_unranked(self, trial: Trial, score: float | None, metrics: Mapping[str, Any]) -> None:
+        wanted = self.keeper.retention.score_attr
+        if score is None and wanted is not None and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"checkpoint_score_attr={wanted!r} names no number in a result of trial {trial.trial_id}, which holds: "
+                f"{', '.join(map(str, metrics))}; such a checkpoint ranks last, the latest before the others (said "
+                f"once per study)",
+                TuneflowWarning,
+                stacklevel=2,
+            )
 
     def give_up(self, trial: Trial) -> None:
         """A checkpoint that was on its way will not come."""

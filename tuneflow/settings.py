@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from tuneflow.arguments import refuse_class
 from tuneflow.creation import pruner_from, sampler_seed
@@ -28,12 +31,14 @@ class Settings:
         config: Mapping[str, Any] | None,
         metric: str | None,
         mode: str | None,
-        num_samples: int,
+        num_samples: Any,
         search_alg: Any,
         scheduler: Any,
         seed: int | None,
     ) -> None:
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < -1 or num_samples == 0:
+        if isinstance(num_samples, bool) or not isinstance(num_samples, Integral):
+            raise InvalidArgument(f"num_samples={num_samples!r} must be a whole number, or -1 for no limit")
+        if num_samples < -1 or num_samples == 0:
             raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
         refuse_class(search_alg=search_alg, scheduler=scheduler)
         searcher = search_alg if hasattr(search_alg, "to_sampler") else None
@@ -47,7 +52,8 @@ class Settings:
         if self.metric is not None and self.mode is None:
             raise InvalidArgument(f"metric={self.metric!r} needs a mode: pass mode='min' or mode='max'")
         self.cells = self.space.grid_cells()
-        self.n_trials = None if num_samples == -1 else num_samples * len(self.cells)
+        self.num_samples = int(num_samples)
+        self.n_trials = None if num_samples == -1 else self.num_samples * len(self.cells)
         convert = getattr(scheduler, "to_pruner", None)
         self.pruner = scheduler if convert is None else convert(num_samples=self.n_trials)
         if self.n_trials is not None and getattr(self.pruner, "population_size", self.n_trials) is None:
@@ -68,12 +74,21 @@ class Settings:
 
     def check(self, points: Any) -> None:
         """Finds what a study would refuse, before anything is created."""
+        if self.space.has_computed:
+            self.space.sample(np.random.default_rng(0))
         make_sampler(self.sampler, space=self.space, seed=sampler_seed(self.seed))
         pruner_from(self.pruner)
         if not isinstance(points, Sequence) or isinstance(points, str):
             raise InvalidArgumentType(f"points_to_evaluate={points!r} must be a list of configurations, each a dict")
-        for point in points:
-            self.space.to_params(point)
+        cells = [self.space.split_point(point)[1] for point in points]
+        whole = [cell for cell in cells if cell and len(cell) == len(self.space.grids)]
+        for cell in whole if self.n_trials is not None else ():
+            n_times = sum(1 for other in whole if all(other[name] is value for name, value in cell.items()))
+            if n_times > self.num_samples:
+                raise InvalidArgument(
+                    f"points_to_evaluate holds {n_times} points with {cell}, but every cell of the grid is tried "
+                    f"num_samples={self.num_samples} time(s); pass num_samples={n_times}"
+                )
 
 
 def _is_random(sampler: Any) -> bool:

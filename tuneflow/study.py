@@ -11,18 +11,15 @@ from tuneflow import registry
 from tuneflow.adopting import AdoptingStudy
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
 from tuneflow.pruners.base import Pause
+from tuneflow.storage.quiet import quiet
 from tuneflow.trial import Trial
-from tuneflow.views import GIVEN
+from tuneflow.views import GIVEN, RETRY_OF
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 __all__ = ["Study"]
-
-
-_AGAIN = "tuneflow:again"
-"""Of a trial that tries a failed one's configuration again: the number of that one."""
 
 
 class Study(AdoptingStudy):
@@ -149,23 +146,21 @@ class Study(AdoptingStudy):
             kept = self.space.kept(params)
             if kept:
                 attrs[GIVEN] = kept
-        self.sampling.enqueue(point, attrs or None, skip_if_exists=skip_if_exists)
+        with quiet():  # Optuna tells of points that it leaves out
+            self.sampling.enqueue(point, attrs or None, skip_if_exists=skip_if_exists)
 
-    def enqueue_failed(self) -> int:
-        """Has the configurations of all failed trials tried again, as new trials, each once. Returns how many."""
+    def enqueue_failed(self) -> None:
+        """Has the configurations of failed trials tried again, as new trials with the user attribute ``RETRY_OF``.
+
+        A trial that was tried again already is left out: what counts is how that one ended.
+        """
         trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
-        before = {trial.user_attrs.get(_AGAIN) for trial in trials}
-        failed = [trial for trial in trials if trial.state is TrialState.FAIL and trial.number not in before]
+        retried = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL and trial.number not in retried]
         for frozen in failed:
-            given = {GIVEN: frozen.user_attrs[GIVEN]} if frozen.user_attrs.get(GIVEN) else {}
-            self.sampling.enqueue(frozen.params, {**given, _AGAIN: frozen.number}, skip_if_exists=False)
-        return len(failed)
-
-    @property
-    def n_again(self) -> int:
-        """How many trials, waiting ones too, try the configuration of a failed one again."""
-        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
-        return sum(1 for trial in trials if _AGAIN in trial.user_attrs)
+            given = frozen.user_attrs.get(GIVEN)
+            attrs = {RETRY_OF: frozen.number, **({GIVEN: given} if given else {})}
+            self.sampling.enqueue(frozen.params, attrs, skip_if_exists=False)
 
     def optimize(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, MetricMissing, UsageError
+from tuneflow.stoppers.threshold import entry
 
 __all__ = ["AUTOMATIC", "Objectives", "Outcome", "as_step", "judge"]
 
@@ -93,7 +94,7 @@ class Objectives:
     """Which entries of a report matter.
 
     Attributes:
-        metrics: names of the objectives; empty for a study that takes bare numbers.
+        metrics: names of the objectives, ``a/b`` in nested dicts; empty for a study that takes bare numbers.
         pruner_metric: what the pruner looks at, where that is not the first objective.
         has_metric: False for a run that optimises nothing.
     """
@@ -121,14 +122,15 @@ class Objectives:
             return report
         if isinstance(report, Mapping):
             name = self.name
-            if name not in report and not self.metrics:
+            if name in report:
+                report = report[name]
+            elif self.metrics:
+                report = _nested(name, report)
+            else:
                 raise UsageError(
                     f"a dict was reported ({', '.join(map(str, report))}) but the study does not know which entry to "
                     f"optimise; pass metric= to create_study, or call the entry 'value'"
                 )
-            if name not in report:
-                raise MetricMissing(name, _own_keys(report))
-            report = report[name]
         try:
             return float(report)
         except (TypeError, ValueError, OverflowError):
@@ -143,10 +145,15 @@ class Objectives:
         """
         if not self.metrics:
             raise UsageError("a dict was told but the study has no metric=; tell a number, or name the metric")
-        for name in self.metrics:
-            if name not in told:
-                raise MetricMissing(name, _own_keys(told))
-        return [told[name] for name in self.metrics]
+        return [told[name] if name in told else _nested(name, told) for name in self.metrics]
+
+
+def _nested(name: str, report: Mapping[str, Any]) -> Any:
+    """The entry of nested dicts under a metric written as ``a/b``."""
+    value = entry(report, name)
+    if value is None:
+        raise MetricMissing(name, _own_keys(report))
+    return value
 
 
 def _own_keys(report: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneflow.plain import plain
 from tuneflow.space import choice
+from tuneflow.space.turns import Known, Turns
 from tuneflow.verdicts import DECISION
 
 if TYPE_CHECKING:
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
     from tuneflow.space import Domain, Space
 
-__all__ = ["GIVEN", "StudyViews", "stored_exploits"]
+__all__ = ["GIVEN", "RETRY_OF", "StudyViews", "stored_exploits"]
 
 GIVEN = "tuneflow:given"
 """The user attribute of natural values that a user gave and that Optuna's parameters cannot carry."""
+
+RETRY_OF = "tuneflow:retry_of"
+"""The user attribute of a trial that tries a failed one's configuration again: the failed one's number."""
 
 _NOTHING = object()
 
@@ -38,6 +42,22 @@ class StudyViews:
         self._grids: dict[str, Domain] = (
             {} if space is None else {name: choice(values) for name, values in space.grids.items()}
         )
+
+    def turns(self) -> Turns:
+        """The cells of the space's grids, for trials to come."""
+        cells = [] if self.space is None else self.space.grid_cells()
+        return Turns(
+            cells, [{name: self._grids[name].to_param(value) for name, value in cell.items()} for cell in cells]
+        )
+
+    def known(self) -> list[Known]:
+        """The trials that are there, as ``Turns`` wants to know them."""
+        found = []
+        for trial in self.optuna.get_trials(deepcopy=False):
+            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            in_grids = {name: params[name] for name in self._grids if name in params}
+            found.append(Known(trial.number, in_grids, trial.state.name == "WAITING", RETRY_OF in trial.user_attrs))
+        return found
 
     @property
     def study_name(self) -> str:

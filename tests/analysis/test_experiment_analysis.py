@@ -12,7 +12,13 @@ from optuna.trial import TrialState
 
 import tuneflow as tune
 from tuneflow.analysis import ExperimentAnalysis
-from tuneflow.errors import ExperimentNotFound, InvalidArgument, TrialFailed, UsageError
+from tuneflow.errors import (
+    ExperimentNotFound,
+    InvalidArgument,
+    InvalidArgumentType,
+    TrialFailed,
+    UsageError,
+)
 from tuneflow.pruners import ASHA, PBT, Exploit
 
 LOSSES = [[0.5, 0.4], [0.1, 0.6], [0.45, 0.3], [0.9]]
@@ -177,6 +183,19 @@ def test_tables(folder):
     assert analysis.results_df.loc["00002", "loss"] == 0.3
     assert analysis.best_result_df.index.tolist() == ["00002"]
     assert analysis.best_result_df["config/x"].tolist() == [2]
+
+
+def test_a_table_by_a_metric_that_nobody_reported_is_refused(folder):
+    analysis = ExperimentAnalysis(folder)
+    with pytest.raises(UsageError, match=r"no trial reported 'los'; the results hold: .*loss"):
+        analysis.dataframe("los", "min")
+    assert len(analysis.dataframe("val/acc", "max")) == 4, "one that some have reported orders what it can"
+
+
+def test_a_trial_in_place_of_a_metric_is_named(folder):
+    analysis = ExperimentAnalysis(folder)
+    with pytest.raises(InvalidArgumentType, match=r"trial\.best_checkpoint\(metric, mode\)"):
+        analysis.get_best_checkpoint(analysis.best_trial, "min")
 
 
 def test_trial_dataframes_by_id_in_order(folder):

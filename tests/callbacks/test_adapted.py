@@ -10,7 +10,7 @@ import pytest
 
 import tuneflow as tune
 from tuneflow.callbacks import Callback, OptunaCallback, as_callback
-from tuneflow.errors import InvalidArgumentType
+from tuneflow.errors import InvalidArgumentType, TuneflowWarning
 from tuneflow.listening import EVENTS, Listeners
 
 
@@ -55,6 +55,25 @@ def test_any_object_with_an_event_passes() -> None:
 def test_what_cannot_listen_is_refused(given: Any) -> None:
     with pytest.raises(InvalidArgumentType, match=r"callback"):
         as_callback(given)
+
+
+class OfTune(Callback):
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+        raise AssertionError
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("given", [OfTune, OfTune()])
+def test_methods_that_only_tune_calls_are_warned_about(given: Any) -> None:
+    with pytest.warns(TuneflowWarning, match="OfTune has methods that are never called") as caught:
+        assert isinstance(as_callback(given), OfTune)
+    (warning,) = caught
+    assert (
+        "on_trial_result is on_trial_report(self, trial, result), on_experiment_end is on_study_end(self, study)"
+        in str(warning.message)
+    )
 
 
 def test_a_class_that_needs_arguments_says_to_pass_an_object() -> None:

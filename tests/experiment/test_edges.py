@@ -7,14 +7,23 @@ import io
 import os
 import time
 import weakref
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tuneflow as tune
 from tuneflow.callbacks import Progress, ProgressReporter, ProgressTable
-from tuneflow.errors import InvalidArgument, InvalidArgumentType, MetricMissing, TuneflowWarning, UsageError
+from tuneflow.errors import (
+    ExperimentExists,
+    InvalidArgument,
+    InvalidArgumentType,
+    MetricMissing,
+    TuneflowWarning,
+    UsageError,
+)
 from tuneflow.schedulers import PopulationBasedTraining
 
 
@@ -40,11 +49,20 @@ def run(trainable: Any = train, config: Any = None, **arguments: Any) -> tune.Ex
         ({"scheduler": "x", "metric": "loss", "mode": "min"}, InvalidArgument, "unknown scheduler 'x'"),
         ({"search_alg": 3, "metric": "loss", "mode": "min"}, InvalidArgumentType, "search_alg=3 is neither a name"),
         ({"max_concurrent_trials": "2"}, InvalidArgumentType, "max_concurrent_trials='2' must be a number"),
+        ({"num_samples": 2.0}, InvalidArgument, "num_samples=2.0 must be a whole number, or -1"),
+        (
+            {"config": {"x": tune.sample_from(lambda spec: spec.config.x)}},
+            InvalidArgument,
+            "each other's values: x -> x",
+        ),
+        ({"verbose": None}, InvalidArgument, "verbose=None must be 0"),
+        ({"progress_reporter": "x"}, InvalidArgumentType, "progress_reporter='x' must be a tuneflow"),
         ({"max_failures": None}, InvalidArgumentType, "max_failures=None must be a number"),
         ({"checkpoint_freq": "1"}, InvalidArgumentType, "checkpoint_freq='1' must be a number"),
         ({"keep_checkpoints_num": "1"}, InvalidArgumentType, "keep_checkpoints_num='1' must be a number"),
         ({"resources_per_trial": 2}, InvalidArgumentType, "resources_per_trial=2 must be a dict"),
         ({"metric": 3, "mode": "min"}, InvalidArgumentType, "metric=3 must be text"),
+        ({"checkpoint_score_attr": 5}, InvalidArgumentType, "checkpoint_score_attr=5 must be the name of a result"),
         ({"points_to_evaluate": {"x": 1}}, InvalidArgumentType, "points_to_evaluate=.* must be a list"),
         ({"callbacks": 3}, InvalidArgumentType, "callbacks=3 must be a list"),
         ({"loggers": 3}, InvalidArgumentType, "loggers=3 must be a list"),
@@ -103,7 +121,30 @@ def test_a_stop_key_in_vain_is_said_while_the_run_goes_on() -> None:
     assert len(caught) == 1
 
 
+def test_numbers_and_times_may_be_of_other_kinds() -> None:
+    analysis = run(num_samples=np.int64(2), time_budget_s=timedelta(minutes=1))
+    assert len(analysis.trials) == 2
+    assert analysis.experiment["num_samples"] == 2
+    assert len(run(num_samples=-1, time_budget_s=timedelta(seconds=0.2), name="timed").trials) > 2
+
+
+def test_a_run_that_was_refused_leaves_its_name_free() -> None:
+    Path("results/e").mkdir(parents=True)
+    Path("results/e/.lock").write_text("")
+    assert len(run().trials) == 1
+    with pytest.raises(ExperimentExists):
+        run()
+
+
 # What a trial says of itself
+
+
+def test_points_that_were_left_over_wait_with_what_they_were_given() -> None:
+    analysis = run(points_to_evaluate=[{"x": 0.1}, {"x": 0.2}], num_samples=1)
+    assert [(trial.status, trial.config) for trial in analysis.trials] == [
+        ("TERMINATED", {"x": 0.1}),
+        ("PENDING", {"x": 0.2}),
+    ]
 
 
 def test_what_has_ended_is_done(tmp_path: Path) -> None:

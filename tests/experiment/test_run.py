@@ -22,6 +22,7 @@ from tuneflow.errors import (
     ExperimentExists,
     ExperimentNotFound,
     InvalidArgument,
+    InvalidArgumentType,
     MetricMissing,
     TrialFailed,
     TrialsFailed,
@@ -170,7 +171,7 @@ def test_a_given_point_pins_the_grids_that_it_names() -> None:
     analysis = run(report, space, num_samples=1, points_to_evaluate=[{"a": 3, "r": 0.5}])
     assert analysis.trials[0].config == {"a": 3, "b": "x", "r": 0.5}
     cells = [(trial.config["a"], trial.config["b"]) for trial in analysis.trials[1:]]
-    assert cells == [(2, "x"), (3, "x"), (1, "y"), (2, "y"), (3, "y")]
+    assert cells == [(1, "x"), (2, "x"), (1, "y"), (2, "y"), (3, "y")], "each cell once"
 
 
 def test_without_a_metric_there_is_random_search_and_best_says_why() -> None:
@@ -289,6 +290,8 @@ def test_parameters_and_resources_can_be_bound() -> None:
     def reads(config: dict[str, Any], data: list[int]) -> None:
         tune.report(loss=sum(data) + config["x"], cpu=tune.get_trial().resources["cpu"])
 
+    with pytest.raises(InvalidArgumentType, match=r"resources=.* must be a dict"):
+        tune.with_resources(reads, lambda config: {"cpu": 1})  # type: ignore[arg-type]
     bound = tune.with_resources(tune.with_parameters(reads, data=[1, 2, 3]), {"cpu": 2})
     analysis = run(bound, num_samples=2)
     assert all(6 <= trial.last_result["loss"] < 7 and trial.last_result["cpu"] == 2 for trial in analysis.trials)

@@ -24,6 +24,8 @@ def rng() -> np.random.Generator:
         lambda config: config["a"]["b"][1]["c"] * 2,
         lambda config: config.a.b[-1].c * 2,
         lambda s: s.config.a.b[1].c * 2,
+        lambda spec: spec["config"]["a"]["b"][1]["c"] * 2,
+        lambda s: s["config"]["a"]["b"][1]["c"] * 2,
         lambda spec, factor=2: spec.config.a.get("b")[1:][0].c * factor,
         lambda *args: args[0]["a"]["b"][1]["c"] * 2,
     ],
@@ -107,6 +109,12 @@ def test_a_failing_function_is_named_and_its_exception_kept() -> None:
     ) as caught:
         Space({"x": sample_from(lambda: 1 / 0)}).sample(rng())
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("result", [uniform(0, 1), {"lr": uniform(0, 1)}, [grid_search([1, 2])]])
+def test_a_domain_is_no_result(result: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"sample_from of 'x' failed: .*give the domain an entry of its own"):
+        Space({"x": sample_from(lambda: result)}).sample(rng())
 
 
 def test_functions_must_take_one_argument() -> None:

@@ -234,17 +234,32 @@ def test_exactness() -> None:
 
 def test_grid_cells_vary_the_first_name_fastest() -> None:
     space = Space(
-        {"b": tune.grid_search([1, 2]), "a": {"x": {"grid_search": [True, False, None]}}, "c": {"grid_search": 3}}
+        {
+            "b": tune.grid_search([1, 2]),
+            "a": {"x": {"grid_search": [True, False, None]}},
+            "c": {"grid_search": [3], "k": 4},
+        }
     )
     assert space.grid_cells() == [
         {"a/x": x, "b": b} for b in (1, 2) for x in (True, False, None)
     ]  # fmt: skip
     assert space.grid_cells({"b": 2}) == [{"a/x": x, "b": 2} for x in (True, False, None)]
     assert Space({"a": 1}).grid_cells() == [{}]
-    assert space.sample(np.random.default_rng(0))["c"] == {"grid_search": 3}
+    assert space.sample(np.random.default_rng(0))["c"] == {"grid_search": [3], "k": 4}
     many = Space({"l": [tune.grid_search([0, 1]) for _ in range(11)]})
     assert list(many.grid_cells()[1].values()) == [1] + [0] * 10
     assert list(many.grid_cells()[0])[-1] == "l/10"
+
+
+@pytest.mark.parametrize("values", [range(2), np.arange(2), (0, 1)])
+def test_a_literal_grid_takes_what_the_function_takes(values: Any) -> None:
+    assert Space({"a": {"grid_search": values}}).grids == {"a": (0, 1)}
+
+
+@pytest.mark.parametrize("values", ["abc", 3, None, [], {"k": 1}])
+def test_a_literal_grid_of_anything_else_is_no_constant(values: Any) -> None:
+    with pytest.raises((InvalidArgument, InvalidArgumentType), match=r"grid_search\(values="):
+        Space({"a": {"grid_search": values}})
 
 
 def test_replace_changes_a_copy() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tuneflow.space as ts
-from tuneflow.errors import InvalidArgument
+from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.space import space_from_mapping, space_from_text
 
 
@@ -76,3 +76,9 @@ def test_a_mapping_is_walked_and_errors_name_the_entry() -> None:
     assert space.grids == {"batch": (1, 2)}
     with pytest.raises(InvalidArgument, match=r"^layers/0/units: .*lower must be < upper"):
         space_from_mapping({"layers": [{"units": "randint(9, 1)"}]})
+
+
+@pytest.mark.parametrize("loaded", [None, "lr: uniform(0, 1)", ["uniform(0, 1)"]])
+def test_a_file_that_holds_no_mapping_is_refused(loaded: Any) -> None:
+    with pytest.raises(InvalidArgumentType, match="a search space must be a mapping"):
+        space_from_mapping(loaded)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tuneflow as tune
 from tuneflow.clock import ManualClock
-from tuneflow.errors import InvalidArgument, InvalidArgumentType, TuneflowError, TuneflowWarning
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TuneflowError, TuneflowWarning, UsageError
 from tuneflow.stoppers import (
     CombinedStopper,
     ExperimentPlateauStopper,
@@ -125,7 +125,7 @@ def test_all_of_a_list_hear_everything() -> None:
         (lambda: ThresholdStopper({"a": "b"}), InvalidArgument, r"stop\['a'\]='b' must be a number"),
         (lambda: FunctionStopper(3), InvalidArgumentType, "function=3"),
         (lambda: CombinedStopper({"a": 1}), InvalidArgumentType, "must be a Stopper"),
-        (lambda: stopper_from(Stopper), TuneflowError, "must be a dict"),
+        (lambda: stopper_from(Stopper), TuneflowError, "stop=Stopper is a class"),
         (lambda: ThresholdStopper({"a": 1})("0", {"a": "b"}), InvalidArgumentType, "cannot be compared with 'b'"),
         (lambda: TrialPlateauStopper("m")("0", {"m": "b"}), InvalidArgumentType, "'b' was reported"),
     ],
@@ -169,3 +169,44 @@ def test_a_key_that_no_result_holds_is_said_once_with_the_keys_there_are() -> No
     (warning,) = caught
     assert "stop names accuracy, which no result held so far; the results hold: loss, done" in str(warning.message)
     assert warning.filename == __file__
+
+
+@pytest.mark.parametrize("function", [lambda result: True, lambda trial_id, result, more: True, lambda: True])
+def test_a_function_that_cannot_be_called_is_refused_at_once(function: Any) -> None:
+    with pytest.raises(InvalidArgumentType, match="must take two arguments, trial_id and result"):
+        stopper_from(function)
+
+
+def test_a_function_that_fails_is_told_from_the_training_code() -> None:
+    def enough(trial_id: str, result: dict[str, Any]) -> bool:
+        return bool(result["los"] < 1)
+
+    with pytest.raises(
+        UsageError, match=r"the stop function .*enough failed on a result of trial 00003: KeyError: 'los'"
+    ):
+        stopper_from(enough)("00003", {"loss": 1})
+
+
+@pytest.mark.parametrize("kind", [MaximumIterationStopper, TimeoutStopper])
+def test_a_class_in_place_of_a_stopper_is_named(kind: type[Stopper]) -> None:
+    with pytest.raises(InvalidArgumentType, match=rf"{kind.__name__} is a class; pass an object"):
+        stopper_from([kind])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TrialPlateauStopper("loss", num_results=2, grace_period=3),
+        lambda: ExperimentPlateauStopper("loss", top=2, patience=2),
+        lambda: ThresholdStopper({"loss": 2, "never": 1}),
+    ],
+)
+def test_one_object_serves_several_runs(make: Any) -> None:
+    stopper = CombinedStopper(make())
+    runs = []
+    for _ in range(2):
+        stopper.start(ManualClock())
+        unseen = set(stopper.unseen)
+        runs.append(([stopper("00000", {"loss": loss}) for loss in (1.0, 1.0, 1.0)], unseen))
+    assert runs[0] == runs[1]
+    assert "loss" in runs[0][1]

@@ -313,3 +313,16 @@ def test_no_pruner_lets_everything_run() -> None:
     study = tune.create_study(pruner=NoPruner())
     trial = study.ask()
     assert all(trial.report(float("inf"), step) == Continue() for step in range(5))
+
+
+def test_a_metric_may_be_nested() -> None:
+    study = tune.create_study({"x": tune.uniform(0, 1)}, metric="val/loss", mode="min")
+    trial = study.ask()
+    trial.report({"val": {"loss": 1.0}}, 1)
+    study.tell(trial, {"val": {"loss": 0.5}})
+    assert (study.trials[0].intermediate_values, study.best_value) == ({1: 1.0}, 0.5)
+    with pytest.raises(MetricMissing, match=r"'val/loss' was not reported; the report holds: val\."):
+        study.ask().report({"val": {"acc": 1.0}}, 1)
+    flat = study.ask()
+    flat.report({"val/loss": 0.25, "val": {"loss": 1.0}}, 1)
+    assert flat.last_value == 0.25

@@ -13,7 +13,7 @@ from tuneflow.analysis.page import page
 from tuneflow.analysis.reading import read_experiment, read_stored_trials, trial_folders
 from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, check_mode, check_scope, is_better, score
-from tuneflow.errors import InvalidArgument, UsageError
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,6 +210,10 @@ class ExperimentAnalysis:
                     f"pass metric= and mode= to get_best_trial and its siblings"
                 )
             metric = self._metrics[0]
+        if not isinstance(metric, str):
+            raise InvalidArgumentType(
+                f"metric={metric!r} must be the name of a result; of one trial, trial.best_checkpoint(metric, mode)"
+            )
         if mode is not None:
             return metric, check_mode(mode)
         if metric not in self._modes:
@@ -240,11 +244,17 @@ class ExperimentAnalysis:
 
         Returns:
             The results' keys, nested ones joined by ``/``; ``config/...``, secrets masked; ``trial_id``, ``logdir``.
+
+        Raises:
+            UsageError: there are results, and none holds ``metric``; or it needs a mode.
         """
         if metric is None and mode is None:
             return frames.table([(trial, trial.last_result) for trial in self.trials if trial.last_result])
         name, direction = self._resolve(metric, mode)
-        return frames.table([(trial, trial.best_result(name, direction)) for trial in self.trials if trial.last_result])
+        rows = [(trial, trial.best_result(name, direction)) for trial in self.trials if trial.last_result]
+        if rows and all(number(lookup(result, name)) is None for _, result in rows):
+            raise UsageError(f"no row is best: {self._why_none(name)}")
+        return frames.table(rows)
 
     @property
     def trial_dataframes(self) -> dict[str, pd.DataFrame]:

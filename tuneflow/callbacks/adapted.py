@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.callbacks.base import Callback
-from tuneflow.errors import InvalidArgumentType
+from tuneflow.errors import InvalidArgumentType, TuneflowWarning
 from tuneflow.listening import EVENTS
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def as_callback(given: Any) -> Any:
             of an event's name; or Optuna's ``callback(study, frozen_trial)``.
 
     Returns:
-        The object itself wherever it can listen.
+        The object itself wherever it can listen. A method that only Ray Tune would call is warned about.
 
     Raises:
         InvalidArgumentType: none of these.
@@ -61,6 +62,7 @@ def as_callback(given: Any) -> Any:
         tuneflow.errors.InvalidArgumentType: callback 3 is no listener; ...
     """
     if isinstance(given, Callback):
+        _warn_unheard(given)
         return given
     if isinstance(given, type):
         return _instance(given)
@@ -69,6 +71,32 @@ def as_callback(given: Any) -> Any:
     if callable(given) and _takes_two(given):
         return OptunaCallback(given)
     raise _refusal(given)
+
+
+_OF_TUNE = {
+    "on_trial_result": "on_trial_report(self, trial, result)",
+    "on_trial_complete": "on_trial_end(self, trial)",
+    "on_trial_save": "on_trial_checkpoint(self, trial, checkpoint)",
+    "on_trial_restore": "on_trial_resume(self, trial)",
+    "on_trial_recover": "on_trial_resume(self, trial)",
+    "on_checkpoint": "on_trial_checkpoint(self, trial, checkpoint)",
+    "on_step_begin": "on_trial_report(self, trial, result)",
+    "on_step_end": "on_trial_report(self, trial, result)",
+    "on_experiment_end": "on_study_end(self, study)",
+}
+"""What Ray Tune's events are called here."""
+
+
+def _warn_unheard(callback: Callback) -> None:
+    """Says that methods which Ray Tune calls are not called here."""
+    found = [name for name in _OF_TUNE if callable(getattr(callback, name, None))]
+    if found:
+        advice = ", ".join(f"{name} is {_OF_TUNE[name]}" for name in found)
+        warnings.warn(
+            f"{type(callback).__name__} has methods that are never called, as Ray Tune names them; here {advice}",
+            TuneflowWarning,
+            stacklevel=2,
+        )
 
 
 def _listens(given: object) -> bool:

@@ -103,7 +103,17 @@ def for_run(
     listeners += [as_callback(callback) for callback in callbacks or ()]
     if progress_reporter is None and not verbose:
         return listeners
-    reporter = table if progress_reporter is None else as_callback(progress_reporter)
+    reporter = table if progress_reporter is None else _reporter(progress_reporter)
     if isinstance(reporter, ProgressReporter):
         reporter.run = info
     return [*listeners, reporter]
+
+
+def _reporter(given: Any) -> Any:
+    try:
+        return as_callback(given)
+    except InvalidArgumentType as error:
+        raise InvalidArgumentType(
+            f"progress_reporter={given!r} must be a tuneflow.callbacks.ProgressReporter with report(self, progress), a "
+            f"class of one, or another listener"
+        ) from error

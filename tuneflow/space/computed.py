@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, RecursiveDependencyError
-from tuneflow.space.domain import Variable
+from tuneflow.space.domain import Variable, holds_variable
 from tuneflow.space.tree import Branch, Key, Node
 
 __all__ = ["Computed", "ConfigView", "ListView", "Resolver", "Spec"]
@@ -93,6 +93,11 @@ class Resolver:
         self._open.append(name)
         try:
             result = _plain(self._computed[name](ConfigView(self._root, self)))
+            if holds_variable(result):
+                raise TypeError(
+                    f"it returned {result!r}, which nothing would draw from; give the domain an entry of its own, and "
+                    f"pick that entry here"
+                )
         except RecursiveDependencyError:
             raise
         except Exception as error:
@@ -141,6 +146,8 @@ class ConfigView(Mapping[Key, Any]):
 
     def __getitem__(self, key: Key) -> Any:
         if key not in self._branch.children:
+            if key == "config" and not self._branch.path:
+                return self  # spec["config"] under another argument name
             raise KeyError(self._unknown(key))
         return _seen(self._branch.children[key], self._resolver)
 
@@ -188,6 +195,11 @@ class Spec:
     """What a function with the argument ``spec`` is given: the configuration is its attribute."""
 
     config: ConfigView
+
+    def __getitem__(self, key: str) -> ConfigView:
+        if key != "config":
+            raise KeyError(f"no entry {key!r}; there is: config")
+        return self.config
 
 
 def _plain(value: Any) -> Any:

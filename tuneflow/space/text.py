@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tuneflow.errors import InvalidArgument
+from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.space import domains
 from tuneflow.space.space import Space
 
@@ -81,12 +81,15 @@ def space_from_mapping(mapping: Mapping[str, Any]) -> Space:
 
     Raises:
         InvalidArgument: a text cannot be read; the message names the entry.
+        InvalidArgumentType: it is no mapping; an empty file is None.
 
     Example:
         >>> space = space_from_mapping({"lr": "loguniform(1e-4, 1e-1)", "epochs": 10})
         >>> list(space.domains)
         ['lr']
     """
+    if not isinstance(mapping, Mapping):
+        raise InvalidArgumentType(f"a search space must be a mapping of names to entries, not {mapping!r}")
     return Space(_walk(dict(mapping), ""))
 
 

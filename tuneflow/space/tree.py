@@ -81,7 +81,7 @@ _FOREIGN = (
 def parse(value: Any, path: Path = ()) -> Node:
     """Turns a nested definition into a tree. Empty containers are constants."""
     name = "/".join(map(str, path))
-    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("grid_search"), list | tuple):
+    if isinstance(value, dict) and len(value) == 1 and "grid_search" in value:
         value = Grid(values=value["grid_search"])
     found = _container(value)
     if found is None:

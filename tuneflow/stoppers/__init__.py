@@ -1,7 +1,7 @@
 """When a trial or the whole run has had enough. Pure: time comes from a clock that is handed in, or with the results.
 
 Names and order of the arguments are those of Ray Tune 2. A stopper is an object in the driver: what it has counted is
-not stored, and a run that goes on with an earlier one starts it anew.
+not stored, and every run starts it anew, one that goes on with an earlier one too. So one object may serve several.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tuneflow.arguments import refuse_class
 from tuneflow.errors import InvalidArgumentType
 from tuneflow.stoppers.base import CombinedStopper, FunctionStopper, Stopper
 from tuneflow.stoppers.plateau import ExperimentPlateauStopper, TrialPlateauStopper
@@ -47,6 +48,7 @@ def stopper_from(given: Any) -> Stopper | None:
     if isinstance(given, Iterable) and not isinstance(given, str):
         stoppers = [stopper_from(entry) for entry in given]
         return CombinedStopper(*[stopper for stopper in stoppers if stopper is not None])
+    refuse_class(stop=given)
     raise InvalidArgumentType(
         f"stop={given!r} must be a dict {{'training_iteration': 10}}, a function of (trial_id, result), a Stopper, or "
         f"a list of these"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tuneflow.clock import Clock
-from tuneflow.errors import InvalidArgumentType
+from tuneflow.errors import InvalidArgumentType, UsageError
 
 __all__ = ["CombinedStopper", "FunctionStopper", "Stopper"]
 
@@ -46,6 +47,10 @@ class Stopper:
 class FunctionStopper(Stopper):
     """Wraps a function ``(trial_id, result) -> bool``.
 
+    Raises:
+        InvalidArgumentType: it does not take these two; from a result, ``UsageError`` with the function's own exception
+            as its cause.
+
     Example:
         >>> FunctionStopper(lambda trial_id, result: result["loss"] < 1)("00000", {"loss": 0.5})
         True
@@ -54,10 +59,22 @@ class FunctionStopper(Stopper):
     def __init__(self, function: Callable[[str, Mapping[str, Any]], bool]) -> None:
         if not callable(function):
             raise InvalidArgumentType(f"function={function!r} must be a function (trial_id, result) -> bool")
+        try:
+            inspect.signature(function).bind("00000", {})
+        except TypeError:
+            raise InvalidArgumentType(f"function={function!r} must take two arguments, trial_id and result") from None
+        except ValueError:  # some functions written in C tell nothing
+            pass
         self._function = function
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        return bool(self._function(trial_id, result))
+        try:
+            return bool(self._function(trial_id, result))
+        except Exception as error:
+            raise UsageError(
+                f"the stop function {getattr(self._function, '__qualname__', self._function)!s} failed on a result of "
+                f"trial {trial_id}: {type(error).__name__}: {error}"
+            ) from error
 
 
 class CombinedStopper(Stopper):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tuneflow.arguments import check_number, check_real, check_whole
+from tuneflow.clock import Clock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.stoppers.base import Stopper
 from tuneflow.stoppers.threshold import entry
@@ -62,8 +63,14 @@ class TrialPlateauStopper(Stopper):
             raise InvalidArgument(f"mode={mode!r} must be 'min', 'max' or None")
         self.metric_threshold = metric_threshold
         self.mode = mode
+        self._forget()
+
+    def _forget(self) -> None:
         self._values: dict[str, deque[float]] = {}
         self._n_results: dict[str, int] = {}
+
+    def start(self, clock: Clock) -> None:
+        self._forget()  # another run's trials have the same ids
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -124,9 +131,15 @@ class ExperimentPlateauStopper(Stopper):
             raise InvalidArgument(f"mode={mode!r} must be 'min' or 'max'")
         self.mode = mode
         self.patience = check_whole("patience", patience, 0)
+        self._forget()
+
+    def _forget(self) -> None:
         self._best: list[float] = []  # lower is better
         self._n_still = 0
         self._is_seen = False
+
+    def start(self, clock: Clock) -> None:
+        self._forget()
 
     @property
     def unseen(self) -> tuple[str, ...]:

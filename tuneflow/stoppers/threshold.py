@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any
 
 from tuneflow.arguments import check_whole
+from tuneflow.clock import Clock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.stoppers.base import Stopper
 
@@ -33,6 +34,9 @@ class ThresholdStopper(Stopper):
                 raise InvalidArgument(f"stop[{key!r}]={value!r} must be a number")
         self.limits = dict(limits)
         self._unseen = set(map(str, limits))
+
+    def start(self, clock: Clock) -> None:
+        self._unseen = set(map(str, self.limits))
 
     @property
     def unseen(self) -> set[str]:

@@ -70,6 +70,8 @@ def with_resources(trainable: Any, resources: Mapping[str, float]) -> Any:
         >>> with_resources(train, {"cpu": 2})({"x": 1})
         {'loss': 1}
     """
+    if not isinstance(resources, Mapping):
+        raise InvalidArgumentType(f"resources={resources!r} must be a dict, {{'cpu': 1, 'gpu': 0.5}} for instance")
     wanted = dict(resources)
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
         request = classmethod(lambda cls, config: wanted)  # noqa: ARG005

@@ -56,11 +56,15 @@ class Trainable:
         raise UsageError(f"{type(self).__name__} must override step(self), which returns a dict of metrics")
 
     def save_checkpoint(self, checkpoint_dir: str | os.PathLike[str]) -> Any:
-        """Writes all that is needed to go on into the folder ``checkpoint_dir``."""
+        """Writes all that is needed to go on into the folder ``checkpoint_dir``, or returns it as a dict.
+
+        A dict is pickled into the folder, and ``load_checkpoint`` is given it in place of the folder. Any other value
+        that is returned is not looked at.
+        """
         raise UsageError(_NO_SAVE.format(type(self).__name__))
 
-    def load_checkpoint(self, checkpoint_dir: str | os.PathLike[str]) -> None:
-        """Reads what ``save_checkpoint`` wrote, after ``setup``."""
+    def load_checkpoint(self, checkpoint_dir: Any) -> None:
+        """Reads what ``save_checkpoint`` wrote, after ``setup``: from the folder, or the dict that it returned."""
         raise UsageError(_NO_SAVE.format(type(self).__name__))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from tuneflow.errors import InvalidArgumentType, OutOfMemory, TrialError, UsageError
@@ -17,6 +19,9 @@ from tuneflow.trainable.session import Session, TrialInterrupt
 from tuneflow.trainable.session_trial import SessionTrial
 
 __all__ = ["Kind", "failure", "kind_of", "run"]
+
+_STATE = ".tuneflow.state.pkl"
+"""The file of a checkpoint that holds what ``save_checkpoint`` returned, where that is a dict."""
 
 Kind = Literal["config", "reporter", "trial", "class"]
 
@@ -129,29 +134,36 @@ def _restart(session: Session, decision: Exploit) -> None:
 
 def _run_class(session: Session, cls: type[Trainable]) -> None:
     """Steps an object of the class until it is done or told to leave."""
-    instance = _make(session, cls)
-    session.in_class = True
+    session.in_class = True  # from setup to cleanup
     try:
-        while True:
-            result = instance.step()
-            if not isinstance(result, Mapping):
-                raise UsageError(
-                    f"{cls.__name__}.step returned {result!r}; it must return a dict of metrics, for instance "
-                    f"return {{'loss': loss}}"
-                )
-            instance.iteration += 1
-            decision = session.report(dict(result), _saver(instance) if cls.can_checkpoint() else None)
-            if isinstance(decision, Exploit):
-                instance = _exploit(session, cls, instance, decision)
-            elif decision.should_stop or result.get("done"):
-                return
+        instance = _make(session, cls)
+        try:
+            while True:
+                result = instance.step()
+                if not isinstance(result, Mapping):
+                    raise UsageError(
+                        f"{cls.__name__}.step returned {result!r}; it must return a dict of metrics, for instance "
+                        f"return {{'loss': loss}}"
+                    )
+                instance.iteration += 1
+                decision = session.report(dict(result), _saver(instance) if cls.can_checkpoint() else None)
+                if isinstance(decision, Exploit):
+                    instance = _exploit(session, cls, instance, decision)
+                elif decision.should_stop or result.get("done"):
+                    return
+        finally:
+            instance.cleanup()
     finally:
         session.in_class = False
-        instance.cleanup()
 
 
 def _saver(instance: Trainable) -> Callable[[Any], Any]:
-    return lambda folder: instance.save_checkpoint(str(folder))
+    def save(folder: Any) -> None:
+        state = instance.save_checkpoint(str(folder))
+        if isinstance(state, dict):  # Tune's other way to save
+            (Path(folder) / _STATE).write_bytes(pickle.dumps(state))
+
+    return save
 
 
 def _make(session: Session, cls: type[Trainable]) -> Trainable:
@@ -165,7 +177,8 @@ def _make(session: Session, cls: type[Trainable]) -> Trainable:
 def _load(session: Session, instance: Trainable) -> None:
     if session.checkpoint is not None:
         with session.checkpoint.as_directory() as folder:
-            instance.load_checkpoint(str(folder))
+            state = Path(folder) / _STATE
+            instance.load_checkpoint(pickle.loads(state.read_bytes()) if state.exists() else str(folder))
     instance.iteration = session.iteration
 
 

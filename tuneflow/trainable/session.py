@@ -13,6 +13,7 @@ from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, is_folder_like, re
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit
+from tuneflow.stoppers.threshold import entry
 from tuneflow.trainable.messages import Answer, Assignment, Event, Reported, Saved, TrialInfo
 
 __all__ = ["Channel", "Session", "TrialInterrupt", "current", "get_checkpoint", "get_trial", "report"]
@@ -145,7 +146,7 @@ class Session:
             self._save(checkpoint, step, answer)
         if answer.save and isinstance(decision, Exploit) and not is_replaced:
             answer = self.channel.receive()  # a copy of itself: known where it lies once it was taken in
-        assignment.last_value = _number(metrics.get(assignment.metric) if isinstance(metrics, Mapping) else metrics)
+        assignment.last_value = _number(entry(metrics, assignment.metric) if isinstance(metrics, Mapping) else metrics)
         self._last_s = self.clock.monotonic()
         self.decision = answer.decision
         return answer.decision
