@@ -75,7 +75,8 @@ class Sampling:
         """Whether there is nothing to try: for good, where the sampler has stopped the study (grid, brute force), or
         now, where it says so in an ``is_exhausted`` of its own.
         """
-        return self._study.is_exhausted or bool(getattr(self._study.sampler, "is_exhausted", False))
+        # Optuna's GridSampler has a method of that name, and stops the study besides.
+        return self._study.is_exhausted or getattr(self._study.sampler, "is_exhausted", False) is True
 
     def ask(
         self,

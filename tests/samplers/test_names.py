@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -120,3 +121,21 @@ class TestViewedTPE(pytest_samplers.BasicSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Any:
         return optuna.samplers.TPESampler
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("kind", ["optimize", "run"])
+@pytest.mark.parametrize("given", ["grid", "bruteforce", optuna.samplers.GridSampler({"x": [1, 2, 3]})])
+def test_what_enumerates_ends_when_all_is_tried(given: Any, kind: str, tmp_path: Path) -> None:
+    space = {"x": tune.choice([1, 2, 3])}
+    if kind == "optimize":
+        study = tune.create_study(space, sampler=given)
+        study.optimize(lambda trial: trial.config["x"], n_trials=10)
+        tried = [trial.params["x"] for trial in study.trials]
+    else:
+        analysis = tune.run(
+            lambda config: {"loss": config["x"]}, space, metric="loss", mode="min", num_samples=10, search_alg=given,
+            executor="inline", verbose=0, storage_path=tmp_path,
+        )  # fmt: skip
+        tried = [trial.config["x"] for trial in analysis.trials]
+    assert sorted(tried) == [1, 2, 3]
