@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.objects import restored
 from tuneflow.stoppers.threshold import entry as entry_of
 
 __all__ = [
@@ -72,6 +73,18 @@ class Checkpoint:
         if not self.path.is_dir():
             raise InvalidArgument(f"checkpoint {self.path} is gone; it was deleted or the folder was moved")
         yield self.path
+
+    def to_dict(self) -> Any:
+        """The dict, or other object, that was reported as a checkpoint, or that ``save_checkpoint`` returned.
+
+        Raises:
+            InvalidArgument: the checkpoint is one of files; see ``as_directory``.
+        """
+        with self.as_directory() as folder:
+            found = restored(self)
+        if found is self:
+            raise InvalidArgument(f"checkpoint {folder} holds files, not an object; read them with as_directory()")
+        return found
 
     def to_directory(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Copies the checkpoint to ``path`` (a new temporary folder without one) and returns that folder."""

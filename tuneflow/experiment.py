@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuneflow.analysis import ExperimentAnalysis
 from tuneflow.arguments import check_real, spelt
@@ -68,7 +68,7 @@ def run(
     time_budget_s: float | timedelta | None = None,
     trial_timeout_s: float | None = None,
     max_failures: int = 0,
-    fail_fast: bool = False,
+    fail_fast: bool | Literal["raise"] = False,
     raise_on_failed_trial: bool = True,
     checkpoint_freq: int = 0,
     checkpoint_at_end: bool = False,
@@ -111,7 +111,8 @@ def run(
         time_budget_s: seconds, or a ``datetime.timedelta``, after which the run ends.
         trial_timeout_s: hard limit on one attempt of a trial, in seconds.
         max_failures: further attempts that a failed trial gets, from its last checkpoint; -1 for no limit.
-        fail_fast: whether the first failed trial ends the run.
+        fail_fast: whether the first failed trial ends the run, and trials that run beside it; "raise" also raises what
+            its code raised.
         raise_on_failed_trial: whether to raise ``TrialsFailed`` at the end where trials failed.
         checkpoint_freq: every how many results a trial that can be saved is.
         checkpoint_at_end: whether it is at its end.
@@ -273,6 +274,9 @@ def run(
             study.close()
     unseen.warn(stacklevel=3)
     analysis = ExperimentAnalysis(folder, metric=settings.metric, mode=settings.mode, errors=loop.errors, study=study)
+    if loop.errors and fail_fast == "raise":
+        error = next(iter(loop.errors.values()))
+        raise error.__cause__ or error
     if loop.errors and raise_on_failed_trial:
         raise TrialsFailed(loop.errors, analysis)
     return analysis

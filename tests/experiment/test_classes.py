@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import tuneflow as tune
-from tuneflow.errors import TrialsFailed, TuneflowWarning, UsageError
+from tuneflow.errors import InvalidArgument, TrialsFailed, TuneflowWarning, UsageError
+from tuneflow.pruners import ASHA
 from tuneflow.schedulers import ASHAScheduler
 
 
@@ -44,6 +45,39 @@ def test_a_dict_that_save_checkpoint_returns_is_loaded(executor: str) -> None:
     (trial,) = run(Returned, checkpoint_freq=1, max_failures=1, executor=executor).trials
     assert [result["loss"] for result in trial.results] == [1, 2, 3, 4]
     assert trial.last_result["loaded"] == ["dict"]
+
+
+def counts(config: dict[str, Any]) -> None:
+    state = tune.get_checkpoint() or {"n": 0}
+    has_failed = state["n"] > 0
+    for n in range(state["n"] + 1, 7):
+        tune.report({"loss": 1 / n}, checkpoint={"n": n})
+        if n == 3 and not has_failed:
+            raise RuntimeError("once")
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_dict_that_a_function_reports_is_kept_on_disk(executor: str, tmp_path: Path) -> None:
+    analysis = run(counts, metric="loss", mode="min", executor=executor, checkpoint_freq=1, max_failures=1)
+    (trial,) = analysis.trials
+    assert [result["loss"] for result in trial.results] == [1 / n for n in range(1, 7)]
+    assert analysis.best_checkpoint.to_dict() == {"n": 6}
+    with pytest.raises(InvalidArgument, match="holds files, not an object"):
+        tune.Checkpoint(tmp_path).to_dict()
+
+
+def test_paused_trials_go_on_from_a_dict() -> None:
+    def train(config: dict[str, Any]) -> None:
+        state = tune.get_checkpoint() or {"n": 0}
+        for n in range(state["n"] + 1, 10):
+            tune.report({"loss": config["x"]}, checkpoint={"n": n})
+
+    pruner = ASHA(9, reduction_factor=3, promote=True)
+    analysis = run(train, scheduler=pruner, metric="loss", mode="min", num_samples=9, executor="processes")
+    assert max(len(trial.results) for trial in analysis.trials) == 9
+    for trial in analysis.trials:
+        steps = [result["training_iteration"] for result in trial.results]
+        assert steps == list(range(1, len(steps) + 1))
 
 
 class InSetup(tune.Trainable):

@@ -302,6 +302,24 @@ def test_parameters_and_resources_can_be_bound() -> None:
         tune.with_parameters(reads)
 
 
+def test_fail_fast_stops_what_runs_beside_the_failure() -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+        if config["i"] == 1:
+            while not Path(f"{tune.get_trial().dir}/../00000/result.json").exists():
+                time.sleep(0.01)
+            raise ValueError("boo")
+        time.sleep(60)
+
+    space = {"i": tune.grid_search([0, 1, 2, 3])}
+    analysis = run(train, space, num_samples=1, fail_fast=True, max_concurrent_trials=2, raise_on_failed_trial=False)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED", "ERROR"]
+    with pytest.raises(ValueError, match="boo"):
+        run(train, space, num_samples=1, fail_fast="raise", max_concurrent_trials=2, name="f")
+    with pytest.raises(InvalidArgument, match="fail_fast='x' must be True, False or 'raise'"):
+        run(train, space, num_samples=1, fail_fast="x", name="g")
+
+
 def test_fail_fast_ends_the_run() -> None:
     with pytest.raises(TrialsFailed) as caught:
         run(fails, num_samples=50, fail_fast=True, max_concurrent_trials=1)

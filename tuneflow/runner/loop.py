@@ -425,20 +425,13 @@ class Loop:
         elif catch is not None and isinstance(error, TrialError):
             _logger.warning("trial %d failed: %s", trial.number, error)
         elif self.rules.fail_fast:
-            self._is_ending = True
-            self._kill_running("the run ended with the first failure (fail_fast)")
+            self._end_running("the run ended with the first failure (fail_fast), before the first report")
 
     def _end_with(self, error: BaseException) -> None:
         """A fatal error: nothing new starts, what runs is ended."""
         if self._fatal is None:
             self._fatal = error
         self._is_ending = True
-
-    def _kill_running(self, reason: str) -> None:
-        for number, run in list(self._runs.items()):
-            self.executor.kill(number)
-            self._vacate(run)
-            self.study.finish(run.trial, TrialState.FAIL, reason=reason)
 
     # Time
 
@@ -457,14 +450,14 @@ class Loop:
 
     def _check_deadlines(self) -> None:
         if self._fatal is not None and self._runs:
-            self._kill_running(f"the run ended: {self._fatal}")
+            self._end_running(f"the run ended: {self._fatal}")
             return
         if self._deadline_s is None and self.rules.trial_timeout_s is None:
             return
         now_s = self._clock.monotonic()
         if self._deadline_s is not None and now_s >= self._deadline_s and self._runs:
             self.hit_time_limit = True
-            self._end_at_time_limit()
+            self._end_running("the time budget ended before the first report")
         while (deadline_s := self._next_deadline_s()) is not None and now_s >= deadline_s:
             run = next(iter(self._runs.values()))
             self.hit_time_limit = True
@@ -473,8 +466,8 @@ class Loop:
             output = self.executor.last_output(number)
             self._on_failed(run, TrialTimeout(f"trial {number} ran past {limit} s", trial=number, output=output))
 
-    def _end_at_time_limit(self) -> None:
-        """The run's time is over: trials that reported end as complete with what they have, others are dropped."""
+    def _end_running(self, reason: str) -> None:
+        """The run is over: trials that reported are stopped with what they have, the others fail for ``reason``."""
         self._is_ending = True
         for number, run in list(self._runs.items()):
             self.executor.kill(number)
@@ -483,4 +476,4 @@ class Loop:
             if trial.last_value is not None:
                 self.study.finish(trial, TrialState.PRUNED)
             else:
-                self.study.finish(trial, TrialState.FAIL, reason="the time budget ended before the first report")
+                self.study.finish(trial, TrialState.FAIL, reason=reason)

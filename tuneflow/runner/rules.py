@@ -27,7 +27,7 @@ class Rules:
         request: resources of each trial.
         stopper: ends trials or the run by their results.
         max_failures: further attempts that a failed trial gets, from its last checkpoint; -1 for no limit.
-        fail_fast: whether the first trial that fails for good ends the run.
+        fail_fast: whether the first trial that fails for good ends the run; "raise" is True to the Loop.
         catch: exceptions that only fail their trial; None for all.
         trial_timeout_s: hard limit on one attempt.
         on_oom: what becomes of a trial that ran out of memory.
@@ -48,7 +48,7 @@ class Rules:
     request: Resources = field(default_factory=Resources)
     stopper: Stopper | None = None
     max_failures: int = 0
-    fail_fast: bool = False
+    fail_fast: bool | Literal["raise"] = False
     catch: tuple[type[BaseException], ...] | None = None
     trial_timeout_s: float | None = None
     on_oom: OnOom = "fail"
@@ -70,6 +70,8 @@ class Rules:
         if self.max_concurrent is not None:
             check_whole("max_concurrent_trials", self.max_concurrent, 1)
         check_whole("max_failures", self.max_failures, -1)
+        if self.fail_fast not in (True, False, "raise"):
+            raise InvalidArgument(f"fail_fast={self.fail_fast!r} must be True, False or 'raise'")
         if self.on_oom not in ("fail", "prune", "retry"):
             raise InvalidArgument(f"on_oom={self.on_oom!r} must be 'fail', 'prune' or 'retry'")
         check_whole("checkpoint_freq", self.checkpoint_freq, 0)

@@ -17,6 +17,8 @@ __all__ = ["Surroundings"]
 class Surroundings:
     """Around a trial: working directory, standard streams, signals and timers are afterwards as they were before.
 
+    What a trial did that hung until SIGTERM came is the last thing that it prints; a worker without one ends silently.
+
     What belongs to imported modules is left alone (``sys.path``, the environment, global state of libraries): a module
     that was imported by one trial is not imported again by the next.
 
@@ -31,6 +33,9 @@ class Surroundings:
     def __enter__(self) -> None:
         self._cwd = _cwd()
         self._streams = sys.stdin, sys.stdout, sys.stderr
+        self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with contextlib.suppress(ValueError, AttributeError, RuntimeError):
+            faulthandler.register(signal.SIGTERM, file=2, chain=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -42,7 +47,12 @@ class Surroundings:
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
             if getattr(getattr(sys, name), "closed", False):
                 setattr(sys, name, _reopened(descriptor))
-        _restore_signals()
+        with contextlib.suppress(ValueError, AttributeError):
+            faulthandler.unregister(signal.SIGTERM)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # no alarm goes off later
+            for number, handler in self._handlers.items():
+                if signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
 
 
 def _cwd() -> str:
@@ -55,15 +65,3 @@ def _cwd() -> str:
 def _reopened(descriptor: int) -> Any:
     raw = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115
     return io.TextIOWrapper(io.BufferedWriter(raw), errors="backslashreplace", line_buffering=True)
-
-
-def _restore_signals() -> None:
-    """As the worker has set them: SIGINT ignored, SIGTERM showing where it came; and no alarm goes off later."""
-    with contextlib.suppress(ValueError, AttributeError):
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-            faulthandler.unregister(signal.SIGTERM)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            faulthandler.register(signal.SIGTERM, chain=True)

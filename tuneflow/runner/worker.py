@@ -179,9 +179,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
     output = OutputFiles()
-    # What a trial did when it crashed, or hung until it was told to end, is the last thing that it prints.
-    faulthandler.enable()
-    faulthandler.register(signal.SIGTERM, chain=True)
+    faulthandler.enable()  # what a trial did when it crashed is the last thing that it prints
     threading.Thread(target=_watch, args=(parent, output), daemon=True, name="tuneflow-watch").start()
     has_driver = True
     try:

@@ -12,8 +12,7 @@ import sys
 import threading
 from typing import Any
 
-from tuneflow.checkpoint import is_folder_like
-from tuneflow.errors import InvalidArgumentType, UsageError
+from tuneflow.errors import UsageError
 from tuneflow.plain import plain
 from tuneflow.pruners.base import Decision, Stop
 from tuneflow.trainable.messages import Event, Reported, Saved, TrialInfo
@@ -102,6 +101,7 @@ class ProgramSession(Session):
         super().__init__(welcome.assignment, line)
         self._foreign.clear()  # every thread of the program is the trial's
         self._line = line
+        self.writes_objects = True  # what a program sends is never unpickled
         self._config_problem: Exception | None = None
         try:
             self.assignment.config = pickle.loads(welcome.config)
@@ -141,14 +141,6 @@ class ProgramSession(Session):
         self.last_step = self.iteration if step is None else step
         self.decision = self._line.question({"kind": "follow", "job": _job(), "n": self._n_followed})
         return self.decision
-
-    def _offer(self, checkpoint: Any, step: int | None) -> Any:
-        if checkpoint is not None and not is_folder_like(checkpoint):
-            raise InvalidArgumentType(
-                f"checkpoint={type(checkpoint).__name__}: a script's checkpoint must be a folder, a path or a function "
-                f"save(folder), since the script's process does not outlive a pause"
-            )
-        return super()._offer(checkpoint, step)
 
 
 _lock = threading.Lock()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from tuneflow import registry
-from tuneflow.errors import InvalidArgumentType, TuneflowWarning, UsageError
-from tuneflow.folders import is_writable_by_others
+from tuneflow.errors import InvalidArgumentType, UsageError
+from tuneflow.objects import read_pickle
 
 __all__ = ["PickleSaver", "Saver", "saver_for"]
 
@@ -64,18 +63,7 @@ class PickleSaver:
 
     def load(self, model: Any, folder: Path) -> Any:
         """What was pickled; where others may have written it, a ``TuneflowWarning`` says so."""
-        import pickle
-
-        for path in (folder, folder / self.file):
-            if is_writable_by_others(path):
-                warnings.warn(
-                    f"{path} can be written to by other users, and reading {self.file} runs what they may have put "
-                    f"there; take their right to write away (chmod go-w)",
-                    TuneflowWarning,
-                    stacklevel=2,
-                )
-                break
-        return pickle.loads((folder / self.file).read_bytes())
+        return read_pickle(folder / self.file)
 
 
 class _Pair:

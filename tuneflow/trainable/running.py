@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
+from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import InvalidArgumentType, OutOfMemory, TrialError, UsageError
+from tuneflow.objects import write_object
 from tuneflow.pruners.base import Continue, Exploit
 from tuneflow.trainable import session as sessions
 from tuneflow.trainable.class_api import Trainable
@@ -19,9 +19,6 @@ from tuneflow.trainable.session import Session, TrialInterrupt
 from tuneflow.trainable.session_trial import SessionTrial
 
 __all__ = ["Kind", "failure", "kind_of", "run"]
-
-_STATE = ".tuneflow.state.pkl"
-"""The file of a checkpoint that holds what ``save_checkpoint`` returned, where that is a dict."""
 
 Kind = Literal["config", "reporter", "trial", "class"]
 
@@ -161,7 +158,7 @@ def _saver(instance: Trainable) -> Callable[[Any], Any]:
     def save(folder: Any) -> None:
         state = instance.save_checkpoint(str(folder))
         if isinstance(state, dict):  # Tune's other way to save
-            (Path(folder) / _STATE).write_bytes(pickle.dumps(state))
+            write_object(folder, state)
 
     return save
 
@@ -175,10 +172,11 @@ def _make(session: Session, cls: type[Trainable]) -> Trainable:
 
 
 def _load(session: Session, instance: Trainable) -> None:
-    if session.checkpoint is not None:
+    if isinstance(session.checkpoint, Checkpoint):
         with session.checkpoint.as_directory() as folder:
-            state = Path(folder) / _STATE
-            instance.load_checkpoint(pickle.loads(state.read_bytes()) if state.exists() else str(folder))
+            instance.load_checkpoint(str(folder))
+    elif session.checkpoint is not None:
+        instance.load_checkpoint(session.checkpoint)
     instance.iteration = session.iteration
 
 

@@ -6,12 +6,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from tuneflow import registry
 from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, is_folder_like, read_notes, stage
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
+from tuneflow.objects import restored, write_object
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit
 from tuneflow.stoppers.threshold import entry
 from tuneflow.trainable.messages import Answer, Assignment, Event, Reported, Saved, TrialInfo
@@ -62,6 +64,7 @@ class Session:
         self.channel = channel
         self.clock = clock or SystemClock()
         self.in_class = False
+        self.writes_objects = assignment.is_persistent  # a study in memory keeps them as they are
         self._lock = threading.RLock()  # a trial may report from threads of its own
         # The threads themselves: their ids are used again.
         self._foreign = weakref.WeakSet(threading.enumerate()) - {threading.current_thread()}
@@ -74,7 +77,7 @@ class Session:
         notes = read_notes(checkpoint)
         if notes.get("trial") != self.assignment.trial:
             notes = {}  # another trial's state: our own steps count on
-        self.checkpoint = checkpoint
+        self.checkpoint = restored(checkpoint)
         self.iteration = int(notes.get("iteration", step))
         now_s = self.clock.monotonic()
         self._base_s = float(notes.get("time_total_s", self.assignment.time_total_s if step else 0.0)) - now_s
@@ -87,7 +90,7 @@ class Session:
         self.assignment.checkpoint = checkpoint
         self.assignment.start_step = step
         self.decision = CONTINUE
-        self.checkpoint = checkpoint
+        self.checkpoint = restored(checkpoint)
 
     def whole(self, config: dict[str, Any]) -> dict[str, Any]:
         """A configuration as the trainable gets it: with the trackers' settings that the user gave beside the space."""
@@ -123,6 +126,8 @@ class Session:
         self.iteration += 1
         self.last_step = self.iteration if step is None else step
         now_s = self.clock.monotonic()
+        if checkpoint is not None and self.writes_objects and not is_folder_like(checkpoint):
+            checkpoint = partial(write_object, value=checkpoint)
         offered = self._offer(checkpoint, step)
         answer: Answer = self.channel.ask(
             Reported(
@@ -241,7 +246,8 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, checkpoint: Any = Non
 
     Args:
         metrics: the metrics as a dict; or give them by name: ``tune.report(loss=0.3)``.
-        checkpoint: a ``Checkpoint``, a path, or a function ``save(folder)`` that is called only when needed.
+        checkpoint: a ``Checkpoint``, a path, or a function ``save(folder)`` that is called only when needed. Any other
+            object is pickled when needed, and ``get_checkpoint`` gives it back.
         named: metrics by name.
 
     Returns only if the trial goes on. Where it has to stop, pause or take over another trial's state, the
@@ -272,7 +278,10 @@ def _goes_on(decision: Decision) -> bool:
 
 
 def get_checkpoint() -> Any:
-    """The checkpoint that the trial which runs here is to resume from; None where it starts anew."""
+    """The checkpoint that the trial which runs here is to resume from; None where it starts anew.
+
+    A ``Checkpoint``, or the object that was reported as one.
+    """
     return current("tune.get_checkpoint").checkpoint
 
 

@@ -1,0 +1,56 @@
+"""Checkpoints that are objects rather than files: pickled into a checkpoint's folder, and given back as they were."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tuneflow.errors import TuneflowWarning, UsageError
+from tuneflow.folders import is_writable_by_others
+
+__all__ = ["read_pickle", "restored", "write_object"]
+
+_FILE = ".tuneflow.object.pkl"
+"""Hidden, so that it is in the way of no file of the user's."""
+
+
+def write_object(folder: Any, value: Any) -> None:
+    """Pickles an object into a checkpoint's folder.
+
+    Raises:
+        UsageError: it cannot be pickled.
+    """
+    import cloudpickle
+
+    try:
+        content = cloudpickle.dumps(value)
+    except Exception as error:
+        raise UsageError(
+            f"a checkpoint of type {type(value).__name__} cannot be pickled ({error}); pass a state_dict, a folder or "
+            f"a function save(folder)"
+        ) from error
+    (Path(folder) / _FILE).write_bytes(content)
+
+
+def restored(checkpoint: Any) -> Any:
+    """What a trial goes on from: the object that was pickled, where it was one; else the checkpoint as it is."""
+    folder = getattr(checkpoint, "path", None)
+    if isinstance(folder, Path) and (folder / _FILE).exists():
+        return read_pickle(folder / _FILE)
+    return checkpoint
+
+
+def read_pickle(path: Path) -> Any:
+    """What a file holds; where others may have written it, a ``TuneflowWarning`` says so."""
+    for place in (path.parent, path):
+        if is_writable_by_others(place):
+            warnings.warn(
+                f"{place} can be written to by other users, and reading {path.name} runs what they may have put there; "
+                f"take their right to write away (chmod go-w)",
+                TuneflowWarning,
+                stacklevel=3,
+            )
+            break
+    return pickle.loads(path.read_bytes())
