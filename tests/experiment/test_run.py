@@ -300,6 +300,14 @@ def test_parameters_and_resources_can_be_bound() -> None:
     assert all(4 <= trial.last_result["loss"] < 5 for trial in run(classes, name="c", num_samples=2).trials)
     with pytest.raises(InvalidArgument, match="at least one"):
         tune.with_parameters(reads)
+    for wrong in (reads, Reader):
+        with pytest.raises(InvalidArgument, match=r"given typo, which .* does not take; its arguments are: .*config"):
+            tune.with_parameters(wrong, typo=1)
+
+    async def waits(config: dict[str, Any]) -> None: ...
+
+    with pytest.raises(InvalidArgumentType, match=r"waits is a coroutine function.*asyncio\.run\(waits\(config\)\)"):
+        run(waits, name="w")
 
 
 def test_fail_fast_stops_what_runs_beside_the_failure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
         parameters: by the names of the arguments.
 
     Raises:
-        InvalidArgument: no parameters.
+        InvalidArgument: no parameters, or one that it does not take.
         InvalidArgumentType: it can be called with none.
 
     Example:
@@ -40,6 +41,7 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
         raise InvalidArgument("with_parameters needs at least one parameter: with_parameters(train, data=data)")
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
         unbound: Any = trainable.setup
+        _check_names(unbound, parameters)
 
         def setup(self: Any, config: dict[str, Any]) -> None:
             unbound(self, config, **parameters)
@@ -50,11 +52,25 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
             f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable; a program gets what it "
             f"needs as arguments or from its environment"
         )
+    _check_names(trainable, parameters)
     partial = functools.partial(trainable, **parameters)
     if hasattr(trainable, "__name__"):
         functools.update_wrapper(partial, trainable)
         del partial.__wrapped__  # type: ignore[attr-defined]  # its signature lacks what is bound here
     return partial
+
+
+def _check_names(function: Any, parameters: Mapping[str, Any]) -> None:
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return
+    unknown = [name for name in parameters if name not in known]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        raise InvalidArgument(
+            f"with_parameters was given {', '.join(unknown)}, which {getattr(function, '__qualname__', function)} does "
+            f"not take; its arguments are: {', '.join(known)}"
+        )
 
 
 def with_resources(trainable: Any, resources: Mapping[str, float]) -> Any:

@@ -41,6 +41,11 @@ def kind_of(trainable: Any, *, default: Kind) -> Kind:
             f"trainable={trainable!r} must be a function of (config), (config, reporter) or (trial), or a subclass of "
             f"tuneflow.Trainable"
         )
+    if inspect.iscoroutinefunction(trainable):
+        raise InvalidArgumentType(
+            f"the trainable {_name(trainable)} is a coroutine function, which nobody would await; write a function "
+            f"that runs it: asyncio.run({_name(trainable)}(config))"
+        )
     own = getattr(trainable, "tuneflow_kind", None)
     if own is not None:
         return own  # type: ignore[no-any-return]
