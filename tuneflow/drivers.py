@@ -20,7 +20,6 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -28,6 +27,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuneflow.clock import Clock, SystemClock
+from tuneflow.pids import is_running, start_of
 from tuneflow.storage.quiet import quiet
 
 __all__ = ["DRIVER", "Drivers"]
@@ -145,7 +145,7 @@ class Drivers:
         if beat != sign["beat"]:
             self._beats[name] = (sign["beat"], now_s)
             since_s = now_s
-        if sign["place"] == _place() and not _runs(sign["pid"], sign["started"]):
+        if sign["place"] == _place() and not (is_running(sign["pid"]) and start_of(sign["pid"]) == sign["started"]):
             return False
         return now_s - since_s < _GRACE_S
 
@@ -204,7 +204,7 @@ def _live(owner: weakref.ref[Drivers], stop: threading.Event, storage: BaseStora
 
 def _beat(storage: BaseStorage, study_id: int, name: str, beat: int) -> None:
     pid = os.getpid()
-    sign: dict[str, Any] = {"place": _place(), "pid": pid, "started": _start_of(pid), "beat": beat}
+    sign: dict[str, Any] = {"place": _place(), "pid": pid, "started": start_of(pid), "beat": beat}
     storage.set_study_system_attr(study_id, _PREFIX + name, sign)
 
 
@@ -215,28 +215,3 @@ def _place() -> str:
     except OSError:
         namespace = ""
     return f"{socket.gethostname()} {namespace}".strip()
-
-
-def _start_of(pid: int) -> str:
-    """When a process started, in the system's own units, so that an id that is used again is noticed; "" if unknown."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _runs(pid: int, started: str) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _start_of(pid) == started and not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
-    except (OSError, IndexError):
-        return False

@@ -25,6 +25,7 @@ from tuneflow.errors import (
     UnpicklableTrainable,
     UsageError,
 )
+from tuneflow.pids import is_running
 from tuneflow.pruners import ASHA, HyperBand
 
 SPACE = {"x": tune.uniform(0, 1)}
@@ -336,17 +337,9 @@ def test_workers_stay_warm_between_calls_and_end_with_the_driver(tmp_path: Path)
     pids = [int(word) for word in done.stdout.split()]
     assert pids, done.stderr
     deadline = time.monotonic() + 10
-    while any(_runs(pid) for pid in pids) and time.monotonic() < deadline:
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(_runs(pid) for pid in pids)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
+    assert not any(map(is_running, pids))
 
 
 def test_a_trial_that_ignores_its_stop_is_pruned_all_the_same() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 import tuneflow as tune
 from tuneflow.errors import OutOfMemory, TrialFailed, TrialTimeout, WorkerLost
-from tuneflow.runner.exits import end_all, is_running
+from tuneflow.pids import is_running
+from tuneflow.runner.exits import end_all
 
 
 def run(trainable, tmp_path, **given):

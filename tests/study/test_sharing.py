@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -20,6 +18,7 @@ from tuneflow import drivers
 from tuneflow.clock import ManualClock
 from tuneflow.drivers import DRIVER, Drivers
 from tuneflow.errors import UsageError
+from tuneflow.pids import is_running, start_of
 from tuneflow.pruners import ASHA, PBT, HyperBand
 
 SPACE = {"x": tune.uniform(0, 1)}
@@ -386,18 +385,18 @@ def test_no_thread_stays_behind(tmp_path: Path) -> None:
     assert n_threads() == before
 
 
-def test_processes_are_known_by_their_start_too() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = drivers._start_of(child.pid)
-    assert drivers._runs(child.pid, started)
-    if started:
-        assert not drivers._runs(child.pid, "12345")
-    os.kill(child.pid, signal.SIGKILL)
-    time.sleep(0.1)
-    assert not drivers._runs(child.pid, started) or not started  # dead, though nobody has waited for it
-    child.wait()
-    child.stdin.close()
-    assert not drivers._runs(child.pid, started)
+def test_processes_are_known_by_their_start_too(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.log")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        sign = {"place": drivers._place(), "pid": child.pid, "started": start_of(child.pid), "beat": 0}
+        assert is_running(child.pid)
+        assert study.sharing.drivers._lives("a", sign, 0.0)
+        assert not sign["started"] or not study.sharing.drivers._lives("b", {**sign, "started": "12345"}, 0.0)
+        child.kill()
+        time.sleep(0.1)
+        assert not is_running(child.pid), "dead, though nobody has waited for it"
+    assert not is_running(child.pid)
+    assert not study.sharing.drivers._lives("a", sign, 0.0)
 
 
 def test_signs_of_life_go_on(tmp_path: Path, monkeypatch) -> None:

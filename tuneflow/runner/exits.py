@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection, Container, Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from tuneflow.trainable.program import KEEPER
@@ -28,7 +27,7 @@ class Family(NamedTuple):
     kept: tuple[int, ...] = ()
 
 
-__all__ = ["Family", "descendants", "describe_exit", "end_all", "is_running", "tree_memory_bytes"]
+__all__ = ["Family", "descendants", "describe_exit", "end_all", "tree_memory_bytes"]
 
 
 def describe_exit(code: int | None, *, is_oom_likely: bool) -> tuple[str, bool]:
@@ -67,19 +66,6 @@ def descendants(root: int) -> Family:
     keepers = tuple(pid for pid in found if processes[pid].is_keeper)
     kept = tuple(pid for pid in found if pid not in keepers and _root_of(pid, processes, keepers) is not None)
     return Family(tuple(pid for pid in found if pid not in keepers and pid not in kept), keepers, kept)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and has not ended; one that has, but that nobody has waited for, does not count."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
-    return True
 
 
 def end_all(pids: Iterable[int], number: int = signal.SIGKILL, *, but_group: int = 0) -> None:

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 from tuneflow.clock import SystemClock
 from tuneflow.errors import UnpicklableTrainable
+from tuneflow.pids import is_running
 from tuneflow.pruners.base import CONTINUE
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.exits import Family, descendants, describe_exit, end_all, is_running, tree_memory_bytes
+from tuneflow.runner.exits import Family, descendants, describe_exit, end_all, tree_memory_bytes
 from tuneflow.runner.gpus import find_gpus
 from tuneflow.runner.output import last_output, sweep
 from tuneflow.runner.packing import pack, pack_message
