@@ -9,7 +9,6 @@ A trial's states and what moves it between them:
 
 from __future__ import annotations
 
-import secrets
 import socket
 import warnings
 from collections.abc import Callable, Container, Mapping
@@ -22,7 +21,7 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import InvalidArgument, TrialFailed, TuneflowWarning, UsageError
+from tuneflow.errors import TrialFailed, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["StudyCore"]
 
 _RUNNING = TrialState.RUNNING
-_UID = "tuneflow:uid"
 
 
 class StudyCore(StudyViews):
@@ -86,8 +84,6 @@ class StudyCore(StudyViews):
         self.saving = Saving(keeper, folders, self.listeners, self.clock)
         self.hostname = socket.gethostname()
         self.sections = dict(sections or {})
-        self._uid = ""
-        self._storage = inner._storage
         self.sampling = Sampling(inner, seed=seed, is_seeded=is_seeded, n_known=self.n_new)
         self._distributions = self._all_distributions()
         self._n_objectives = len(inner.directions)
@@ -197,24 +193,9 @@ class StudyCore(StudyViews):
         return self._verdicts is not None and self._verdicts.pruner.needs_checkpoints
 
     @property
-    def uid(self) -> str:
-        """A name that no other study has, 12 hexadecimal digits: made up when first asked for, and stored."""
-        if not self._uid:
-            self._uid = str(self.optuna.user_attrs.get(_UID) or secrets.token_hex(6))
-            if _UID not in self.optuna.user_attrs:
-                self.optuna.set_user_attr(_UID, self._uid)
-        return self._uid
-
-    @property
     def n_paused(self) -> int:
         """How many trials wait to be resumed."""
         return 0 if self._verdicts is None else len(self._verdicts.paused)
-
-    @property
-    def n_new(self) -> int:
-        """How many trials were ever started."""
-        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
-        return sum(1 for trial in trials if trial.state is not TrialState.WAITING)
 
     def _unpause(self, trial: Trial) -> Trial:
         """A paused trial goes on: from its checkpoint, or with the configuration and state of another one."""
@@ -480,16 +461,6 @@ class StudyCore(StudyViews):
             return
         for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
             self._fold(self._verdicts, frozen)
-
-    def _storage_id(self, number: int) -> int:
-        try:
-            if number < 0:
-                raise KeyError(number)
-            return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
-        except KeyError:
-            raise InvalidArgument(
-                f"there is no trial {number} in study {self.study_name!r}; tell a trial that ask() returned"
-            ) from None
 
     # What a Trial asks back
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import TrialState
+
+from tuneflow.errors import InvalidArgument
 from tuneflow.plain import plain
 from tuneflow.space import choice
 from tuneflow.space.turns import Known, Turns
@@ -13,7 +17,7 @@ from tuneflow.verdicts import DECISION
 if TYPE_CHECKING:
     import optuna
     from optuna.study import StudyDirection
-    from optuna.trial import FrozenTrial, TrialState
+    from optuna.trial import FrozenTrial
 
     from tuneflow.space import Domain, Space
 
@@ -25,6 +29,7 @@ GIVEN = "tuneflow:given"
 RETRY_OF = "tuneflow:retry_of"
 """The user attribute of a trial that tries a failed one's configuration again: the failed one's number."""
 
+_UID = "tuneflow:uid"
 _NOTHING = object()
 
 
@@ -39,6 +44,8 @@ class StudyViews:
     def __init__(self, inner: optuna.Study, space: Space | None) -> None:
         self.optuna = inner
         self.space = space
+        self._storage = inner._storage
+        self._uid = ""
         self._grids: dict[str, Domain] = (
             {} if space is None else {name: choice(values) for name, values in space.grids.items()}
         )
@@ -63,6 +70,21 @@ class StudyViews:
     def study_name(self) -> str:
         """The study's name in its storage."""
         return self.optuna.study_name
+
+    @property
+    def uid(self) -> str:
+        """A name that no other study has, 12 hexadecimal digits: made up when first asked for, and stored."""
+        if not self._uid:
+            self._uid = str(self.optuna.user_attrs.get(_UID) or secrets.token_hex(6))
+            if _UID not in self.optuna.user_attrs:
+                self.optuna.set_user_attr(_UID, self._uid)
+        return self._uid
+
+    @property
+    def n_new(self) -> int:
+        """How many trials were ever started."""
+        trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        return sum(1 for trial in trials if trial.state is not TrialState.WAITING)
 
     @property
     def direction(self) -> StudyDirection:
@@ -224,6 +246,16 @@ class StudyViews:
             return dict(config)
         flat = self.space.flatten(config)
         return {name: domain.to_param(flat[name]) for name, domain in self.space.domains.items() if name in flat}
+
+    def _storage_id(self, number: int) -> int:
+        try:
+            if number < 0:
+                raise KeyError(number)
+            return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+        except KeyError:
+            raise InvalidArgument(
+                f"there is no trial {number} in study {self.study_name!r}; tell a trial that ask() returned"
+            ) from None
 
 
 def stored_exploits(trial: FrozenTrial) -> list[tuple[int, dict[str, Any], int]]:
