@@ -25,6 +25,7 @@ __all__ = [
     "TrackingUnavailable",
     "TrialError",
     "TrialFailed",
+    "TrialTakenOver",
     "TrialTimeout",
     "TrialsFailed",
     "TuneflowError",
@@ -69,6 +70,21 @@ class InvalidArgumentType(TuneflowError, TypeError):
 
 class UsageError(TuneflowError, RuntimeError):
     """A call at the wrong moment: telling twice, telling a paused trial, reporting outside a trial."""
+
+
+class TrialTakenOver(UsageError):
+    """A trial is another driver's now: this one gave no sign of life for too long.
+
+    Attributes:
+        trial: the trial's number.
+    """
+
+    def __init__(self, trial: int) -> None:
+        self.trial = trial
+        super().__init__(
+            f"trial {trial} is not this process's any more: another driver of the study has taken it over, because "
+            f"this one gave no sign of life for a minute; ask for another trial"
+        )
 
 
 class UnknownName(InvalidArgument):

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from tuneflow import registry
 from tuneflow.adopting import AdoptingStudy
-from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialTakenOver, UsageError
 from tuneflow.pruners.base import Pause
 from tuneflow.storage.quiet import quiet
 from tuneflow.trial import Trial
@@ -88,6 +88,7 @@ class Study(AdoptingStudy):
 
         Raises:
             UsageError: the trial has ended, is paused, or is waiting.
+            TrialTakenOver: another driver of the study has it now.
             InvalidArgument: there is no such trial, or values and state do not go together.
         """
         live = self._lookup(trial, skip_if_finished)
@@ -110,6 +111,8 @@ class Study(AdoptingStudy):
         number = trial if isinstance(trial, int) else trial.number
         if isinstance(trial, Trial) and trial.study is not self:
             raise InvalidArgument(f"trial {number} belongs to another study")
+        if isinstance(trial, Trial) and trial.state is TrialState.RUNNING and not self.owns(trial):
+            raise TrialTakenOver(number)
         live = self._live.get(number)
         if live is not None:
             return live

@@ -21,7 +21,8 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import TrialFailed, TuneflowWarning, UsageError
+from tuneflow.drivers import DRIVER
+from tuneflow.errors import TrialFailed, TrialTakenOver, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
@@ -130,6 +131,7 @@ class StudyCore(StudyViews):
         pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
         sharing = self.sharing
         company = sharing.company
+        self._settle_losses()
         if company:
             self.sampling.share()
         asked = self.sampling.ask(distributions, pinned, marks=sharing.drivers.marks, company=company)
@@ -160,6 +162,7 @@ class StudyCore(StudyViews):
         """
         if self.listeners.has_new:
             self.listeners.emit("on_study_start", self)
+        self._settle_losses()
         if self._again:
             return self._reenter(self._live[self._again.pop(0)])
         verdicts = self._verdicts
@@ -180,8 +183,34 @@ class StudyCore(StudyViews):
         return None if resumed is None else self._unpause(resumed)
 
     def retry(self, trial: Trial) -> None:
-        """Has a live trial handed out again for another attempt."""
-        self._again.append(trial.number)
+        """Has a live trial handed out again for another attempt; leaves alone what is another driver's now."""
+        if self.owns(trial):
+            self._again.append(trial.number)
+
+    def owns(self, trial: Trial) -> bool:
+        """Whether a trial that has not ended is still this driver's own; see ``drivers.py``."""
+        self._settle_losses()
+        return self._live.get(trial.number) is trial
+
+    def _settle_losses(self) -> None:
+        """Lets go of the trials that another driver has taken over, when this one seemed dead, and goes on."""
+        drivers = self.sharing.drivers
+        if drivers.is_late:
+            drivers.give_sign()  # before the others' trials are written to
+        if not drivers.has_lost:
+            return
+        drivers.begin_anew()
+        for number, trial in list(self._live.items()):
+            frozen = self._storage.get_trial(trial.storage_id)
+            if not frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in drivers.own_ids:
+                drivers.take(frozen)  # the others did not see it: it was made since
+                continue
+            del self._live[number]
+            for waiting in (self._again, self._handed_out):
+                if number in waiting:
+                    waiting.remove(number)
+            if self._verdicts is not None:
+                self._verdicts.give_away(number, trial.last_step)
 
     def live_trials(self) -> list[Trial]:
         """The trials that have not ended and that this driver owns, in order of number."""
@@ -252,6 +281,8 @@ class StudyCore(StudyViews):
         """
         if trial.state is not _RUNNING:
             raise UsageError(f"trial {trial.number} has ended as {trial.state.name}; it cannot report any more")
+        if not self.owns(trial):
+            raise TrialTakenOver(trial.number)
         answered = trial.decision
         if isinstance(answered, Pause):
             raise UsageError(
@@ -296,11 +327,6 @@ class StudyCore(StudyViews):
         """Asks the pruner, and keeps what it decided."""
         if self.sharing.is_possible:
             self.fold_others()
-            if self.sharing.drivers.has_lost:
-                raise UsageError(
-                    f"trial {trial.number} is not this process's any more: another driver of the study has taken it "
-                    f"over, because this one gave no sign of life for a minute; ask for another trial"
-                )
         decision = verdicts.report(trial.number, step, value, has_checkpoint)
         if decision is not CONTINUE:
             if not has_checkpoint and self.needs_checkpoints:
@@ -397,7 +423,12 @@ class StudyCore(StudyViews):
             state: COMPLETE, PRUNED, FAIL, or None to let the values and the last decision say it.
             values: one per objective; where they are left out, a COMPLETE trial has its last reported value.
             reason: why it failed, stored with it.
+
+        Raises:
+            TrialTakenOver: another driver of the study has it now.
         """
+        if not self.owns(trial):
+            raise TrialTakenOver(trial.number)
         stopped = trial.decision
         if isinstance(stopped, Stop) and state in (None, TrialState.COMPLETE):
             if not stopped.complete:
