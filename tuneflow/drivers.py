@@ -66,6 +66,7 @@ class Drivers:
         self._others: list[str] = []
         self.id = "" if isinstance(self._storage, InMemoryStorage) else secrets.token_hex(6)
         self.own_ids = {self.id}
+        self._pid = os.getpid()
         self._n_beats = 0
         self._beaten_s = 0.0
         self.has_lost = False
@@ -102,7 +103,7 @@ class Drivers:
 
     def leave(self) -> None:
         """Says that this driver goes: its trials may be taken over at once."""
-        if self._is_registered:
+        if self._is_registered and not self.is_forked:
             self._is_registered = False
             self._stop.set()
             with contextlib.suppress(Exception):  # the storage may be closed, or the disk full
@@ -122,10 +123,19 @@ class Drivers:
         """Whether the sign of life is long due: this process, or what it writes to, stood still."""
         return self._is_registered and self._clock.monotonic() - self._beaten_s > _GRACE_S / 2
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child's copy of its parent's driver, which has not begun anew yet."""
+        return bool(self.id) and self._pid != os.getpid()
+
     def begin_anew(self) -> None:
-        """After its trials were taken over, the driver goes on under another id: nobody looks after the old one's."""
+        """Goes on under another id: nobody looks after the old one's trials, or it is the parent's of a fork."""
+        if self.is_forked:
+            self.own_ids.clear()
+            self._pid = os.getpid()
+        else:
+            self._stop.set()
         self._is_registered = False
-        self._stop.set()
         self.id = secrets.token_hex(6)
         self.own_ids.add(self.id)
         self.has_lost = False

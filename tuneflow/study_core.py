@@ -129,9 +129,10 @@ class StudyCore(StudyViews):
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
         pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
+        self._settle_losses()
         sharing = self.sharing
         company = sharing.company
-        self._settle_losses()
+        self._settle_losses()  # others were looked at
         if company:
             self.sampling.share()
         asked = self.sampling.ask(distributions, pinned, marks=sharing.drivers.marks, company=company)
@@ -195,6 +196,8 @@ class StudyCore(StudyViews):
     def _settle_losses(self) -> None:
         """Lets go of the trials that another driver has taken over, when this one seemed dead, and goes on."""
         drivers = self.sharing.drivers
+        if drivers.is_forked:
+            self._settle_fork()
         if drivers.is_late:
             drivers.give_sign()  # before the others' trials are written to
         if not drivers.has_lost:
@@ -211,6 +214,21 @@ class StudyCore(StudyViews):
                     waiting.remove(number)
             if self._verdicts is not None:
                 self._verdicts.give_away(number, trial.last_step)
+
+    def _settle_fork(self) -> None:
+        """In a forked child: another driver from now on. It may report to the trials that ran, and resumes none."""
+        drivers, verdicts = self.sharing.drivers, self._verdicts
+        inherited = drivers.own_ids.copy()
+        drivers.begin_anew()
+        self._again.clear()
+        self._handed_out.clear()
+        if verdicts is None:
+            return
+        for number in list(verdicts.paused):
+            verdicts.give_away(number, self._live.pop(number).last_step)
+        for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
+            if frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in inherited:
+                verdicts.is_over(frozen.number)
 
     def live_trials(self) -> list[Trial]:
         """The trials that have not ended and that this driver owns, in order of number."""

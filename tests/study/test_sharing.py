@@ -394,6 +394,48 @@ def test_optimize_goes_on_when_another_driver_has_taken_a_trial_over(
     awake.close()
 
 
+FORKS = """
+    import os, sys
+    import tuneflow as tune
+    from tuneflow.pruners import ASHA
+
+    study = tune.create_study(
+        {"x": tune.uniform(0, 1)}, sampler="random", pruner=ASHA(9, reduction_factor=3, promote=True),
+        storage=sys.argv[1], study_name="s", seed=0,
+    )
+    study.tell(study.ask(), 1.0)
+    running = study.ask()
+    for value in (0.1, 0.2, 0.3):
+        study.ask().report(value, 1)  # all three are paused, and the first may go on
+    child = os.fork()
+    if child == 0:
+        mine = study.ask()
+        mine.report(9.0, 1)
+        print(mine.number, mine.is_paused, flush=True)
+        study.ask()
+        running.report(5.0, 1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(study.ask().number)  # it is the parent that resumes
+    mine = study.start()
+    print(mine.number)
+    study.sharing.drivers._look_due_s = 0.0
+    print(study.ask(new=False).number)  # what the child has left
+"""
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_forked_child_is_another_driver(kind: str, tmp_path: Path) -> None:
+    storage = tmp_path / "study.log" if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
+    process = program(FORKS, storage)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.split() == ["5", "True", "2", "7", "6"]
+    trials = tune.load_study(study_name="s", storage=storage).trials
+    assert len({trial.params["x"] for trial in trials}) == len(trials) == 8
+    assert trials[1].intermediate_values == {1: 5.0}
+
+
 def test_the_trials_of_plain_optuna_are_left_alone(tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.log")
     theirs = study.optuna.ask()
