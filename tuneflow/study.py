@@ -88,7 +88,7 @@ class Study(AdoptingStudy):
 
         Raises:
             UsageError: the trial has ended, is paused, or is waiting.
-            TrialTakenOver: another driver of the study has it now.
+            TrialTakenOver: another driver of the study has it now, or something else has ended it.
             InvalidArgument: there is no such trial, or values and state do not go together.
         """
         live = self._lookup(trial, skip_if_finished)
@@ -102,7 +102,12 @@ class Study(AdoptingStudy):
             )
         if isinstance(values, Mapping):
             values = self.objectives.values_of(values)
-        return self.finish(live, state, values)
+        try:
+            return self.finish(live, state, values)
+        except TrialTakenOver as error:
+            if skip_if_finished and error.ended_as:
+                return self._storage.get_trial(live.storage_id)
+            raise
 
     def _lookup(self, trial: Trial | int, skip_if_finished: bool) -> Trial | None:
         """The live trial that is meant; None where it has ended and that is to be skipped."""
@@ -112,7 +117,9 @@ class Study(AdoptingStudy):
         if isinstance(trial, Trial) and trial.study is not self:
             raise InvalidArgument(f"trial {number} belongs to another study")
         if isinstance(trial, Trial) and trial.state is TrialState.RUNNING and not self.owns(trial):
-            raise TrialTakenOver(number)
+            if skip_if_finished and self._storage.get_trial(trial.storage_id).state.is_finished():
+                return None
+            raise self.lost(trial)
         live = self._live.get(number)
         if live is not None:
             return live

@@ -203,17 +203,33 @@ class StudyCore(StudyViews):
         if not drivers.has_lost:
             return
         drivers.begin_anew()
-        for number, trial in list(self._live.items()):
+        for trial in list(self._live.values()):
             frozen = self._storage.get_trial(trial.storage_id)
             if not frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in drivers.own_ids:
                 drivers.take(frozen)  # the others did not see it: it was made since
                 continue
-            del self._live[number]
-            for waiting in (self._again, self._handed_out):
-                if number in waiting:
-                    waiting.remove(number)
-            if self._verdicts is not None:
-                self._verdicts.give_away(number, trial.last_step)
+            self._let_go(trial)
+
+    def _let_go(self, trial: Trial) -> None:
+        """The trial is somebody else's."""
+        number = trial.number
+        del self._live[number]
+        for waiting in (self._again, self._handed_out):
+            if number in waiting:
+                waiting.remove(number)
+        if self._verdicts is not None:
+            self._verdicts.give_away(number, trial.last_step)
+
+    def lost(self, trial: Trial) -> TrialTakenOver:
+        """What is to be raised for a trial that is not this driver's any more.
+
+        Another driver has taken it over, or something has ended it that is none: a dashboard, Optuna's own ``tell``.
+        """
+        if self._live.get(trial.number) is trial:
+            self._let_go(trial)
+        frozen = self._storage.get_trial(trial.storage_id)
+        is_ours = frozen.system_attrs.get(DRIVER, "") in self.sharing.drivers.own_ids
+        return TrialTakenOver(trial.number, frozen.state.name if is_ours and frozen.state.is_finished() else "")
 
     def _settle_fork(self) -> None:
         """In a forked child: another driver from now on. It may report to the trials that ran, and resumes none."""
@@ -300,7 +316,7 @@ class StudyCore(StudyViews):
         if trial.state is not _RUNNING:
             raise UsageError(f"trial {trial.number} has ended as {trial.state.name}; it cannot report any more")
         if not self.owns(trial):
-            raise TrialTakenOver(trial.number)
+            raise self.lost(trial)
         answered = trial.decision
         if isinstance(answered, Pause):
             raise UsageError(
@@ -317,12 +333,15 @@ class StudyCore(StudyViews):
         verdicts = self._verdicts
         if value is not None:
             is_stored_first = verdicts is None or verdicts.reads_storage
-            if is_stored_first:
-                self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
-            if verdicts is not None and not isinstance(answered, Stop):
-                decision = self._judge(verdicts, trial, step, value, checkpoint is not None)
-            if not is_stored_first:  # whoever reads the value finds what was decided on it
-                self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            try:
+                if is_stored_first:
+                    self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+                if verdicts is not None and not isinstance(answered, Stop):
+                    decision = self._judge(verdicts, trial, step, value, checkpoint is not None)
+                if not is_stored_first:  # whoever reads the value finds what was decided on it
+                    self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                raise self.lost(trial) from None
             trial.last_value = value
         trial.last_step = step
         trial.n_reports += 1
@@ -443,10 +462,10 @@ class StudyCore(StudyViews):
             reason: why it failed, stored with it.
 
         Raises:
-            TrialTakenOver: another driver of the study has it now.
+            TrialTakenOver: another driver of the study has it now, or something else has ended it.
         """
         if not self.owns(trial):
-            raise TrialTakenOver(trial.number)
+            raise self.lost(trial)
         stopped = trial.decision
         if isinstance(stopped, Stop) and state in (None, TrialState.COMPLETE):
             if not stopped.complete:
@@ -462,7 +481,10 @@ class StudyCore(StudyViews):
         if outcome.problem:
             trial.error = TrialFailed(f"trial {trial.number}: {outcome.problem}", trial=trial.number)
             self.listeners.emit("on_trial_error", trial, trial.error)
-        frozen = self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+        try:
+            frozen = self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise self.lost(trial) from None
         if outcome.problem:
             message = f"trial {trial.number} is marked failed: {outcome.problem}"
             warnings.warn(TuneflowWarning(message), stacklevel=3)

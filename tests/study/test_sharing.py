@@ -394,6 +394,38 @@ def test_optimize_goes_on_when_another_driver_has_taken_a_trial_over(
     awake.close()
 
 
+@pytest.mark.parametrize("pruner", [None, ASHA(9, reduction_factor=3)])
+def test_a_trial_that_optuna_has_ended_is_left_as_it_is(pruner: Any, tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.log", copy.deepcopy(pruner))
+    told, reported, running = (study.ask() for _ in range(3))
+    for number in (0, 1):
+        study.optuna.tell(number, 0.5)
+    with pytest.raises(TrialTakenOver, match="trial 1 was ended as COMPLETE in the storage"):
+        reported.report(1.0, 1)
+    with pytest.raises(TrialTakenOver, match="trial 1 was ended as COMPLETE in the storage"):
+        study.tell(reported, 1.0)
+    assert study.tell(reported, 1.0, skip_if_finished=True).value == 0.5
+    with pytest.raises(TrialTakenOver, match="trial 0 was ended as COMPLETE in the storage"):
+        study.tell(told, 1.0)
+    assert study.tell(told.number, 1.0, skip_if_finished=True).value == 0.5
+    running.report(1.0, 1)
+    study.optuna.tell(2, 0.5)
+    assert study.tell(running, 1.0, skip_if_finished=True).value == 0.5
+    assert study.live_trials() == []
+
+    def objective(trial: tune.Trial) -> float:
+        if trial.number == 3:
+            study.optuna.tell(3, 7.0)
+        elif trial.number == 4:
+            study.optuna.tell(4, state=TrialState.FAIL)
+            trial.report(1.0, 1)
+        return 1.0
+
+    study.optimize(objective, n_trials=3, show_progress_bar=False)
+    assert [trial.value for trial in study.trials[3:]] == [7.0, None, 1.0]
+    study.close()
+
+
 FORKS = """
     import os, sys
     import tuneflow as tune

@@ -365,6 +365,8 @@ class Loop:
                 self._finish_with(trial, event)
             if trial.state is TrialState.FAIL and trial.error is not None:
                 self.errors[trial.number] = trial.error  # what it told is no value
+        except TrialTakenOver as error:
+            _logger.warning("%s", error)
         except TuneflowError as error:
             self.study.listeners.emit("on_trial_error", trial, error)
             self._give_up(trial, error)
