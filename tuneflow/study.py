@@ -190,7 +190,9 @@ class Study(AdoptingStudy):
         Args:
             objective: takes a trial and returns a value or one per objective; Optuna's own run unchanged.
             n_trials: new trials to run; None for no limit.
-            timeout: seconds; None for no limit. With neither limit, runs until ``study.stop()`` or Ctrl-C.
+            timeout: seconds; None for no limit. With neither limit, runs until ``study.stop()`` or Ctrl-C. Inline, the
+                trial that runs then ends in its own time, as in Optuna. In worker processes those that run are ended:
+                as PRUNED with their last report, or as FAIL where they have not reported.
             n_jobs: trials at a time, -1 for as many as the machine has room for. More than one run in worker
                 processes.
             resources: of each trial, ``{"cpu": 2, "gpu": 0.5}``; needs processes.
