@@ -89,6 +89,7 @@ class AdoptingStudy(StudyCore):
     def resume(self, more: bool = True, *, busy: Container[int] = ()) -> Trial | None:
         """As ``StudyCore.resume``; trials of dead drivers are among those that may go on."""
         if self.sharing.is_possible:
+            self._settle_losses()
             self.adopt_dead()
             self.fold_others()
         return super().resume(more, busy=busy)

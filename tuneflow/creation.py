@@ -109,6 +109,8 @@ def load_study(
     names = optuna.get_all_study_names(opened)
     if study_name is None and len(names) == 1:
         study_name = names[0]
+    if study_name is None and names:
+        raise InvalidArgument(f"the storage holds several studies, name one of them: {', '.join(sorted(names))}")
     if study_name not in names:
         raise InvalidArgument(
             f"study_name={study_name!r} is not in the storage; it holds: {', '.join(sorted(names)) or 'no study'}"

@@ -48,6 +48,7 @@ class Drivers:
 
     Attributes:
         id: of this driver; "" where the storage is this process's own memory, which nobody can share.
+        own_ids: this id and those that it had before; see ``begin_anew``.
         has_lost: another driver has taken over this one's trials, because it seemed dead.
         has_met: another one lives, or has come since this one was made, and perhaps gone.
     """
@@ -64,6 +65,10 @@ class Drivers:
         self._look_due_s = -1.0
         self._others: list[str] = []
         self.id = "" if isinstance(self._storage, InMemoryStorage) else secrets.token_hex(6)
+        self.own_ids = {self.id}
+        self._pid = os.getpid()
+        self._n_beats = 0
+        self._beaten_s = 0.0
         self.has_lost = False
         self.has_met = False
         self._before = self._signs().keys() if self.id else set()
@@ -91,17 +96,51 @@ class Drivers:
         self._look_due_s = -1.0  # only one of those that come at the same time can find itself alone
         self._stop = threading.Event()
         _beat(self._storage, self._study_id, self.id, 0)
+        self._beaten_s = self._clock.monotonic()
         weakref.finalize(self, self._stop.set).atexit = False
         arguments = (weakref.ref(self), self._stop, self._storage, self._study_id, self.id)
         threading.Thread(target=_live, args=arguments, daemon=True, name="tuneflow-driver").start()
 
     def leave(self) -> None:
         """Says that this driver goes: its trials may be taken over at once."""
-        if self._is_registered:
+        if self._is_registered and not self.is_forked:
             self._is_registered = False
             self._stop.set()
             with contextlib.suppress(Exception):  # the storage may be closed, or the disk full
                 self._storage.set_study_system_attr(self._study_id, _PREFIX + self.id, {"left": True})
+
+    def give_sign(self) -> None:
+        """A sign of life; or, where somebody has missed it for too long, ``has_lost``."""
+        if "taken_by" in self._signs().get(self.id, {}):
+            self.has_lost = True
+            return
+        self._n_beats += 1
+        _beat(self._storage, self._study_id, self.id, self._n_beats)
+        self._beaten_s = self._clock.monotonic()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the sign of life is long due: this process, or what it writes to, stood still."""
+        return self._is_registered and self._clock.monotonic() - self._beaten_s > _GRACE_S / 2
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child's copy of its parent's driver, which has not begun anew yet."""
+        return bool(self.id) and self._pid != os.getpid()
+
+    def begin_anew(self) -> None:
+        """Goes on under another id: nobody looks after the old one's trials, or it is the parent's of a fork."""
+        if self.is_forked:
+            self.own_ids.clear()
+            self._pid = os.getpid()
+        else:
+            self._stop.set()
+        self._is_registered = False
+        self.id = secrets.token_hex(6)
+        self.own_ids.add(self.id)
+        self.has_lost = False
+        self.has_met = True
+        self.register()
 
     def take_all(self) -> None:
         """Nobody else works on the study, and nobody ever will again: the caller knows."""
@@ -184,7 +223,6 @@ class Drivers:
 
 def _live(owner: weakref.ref[Drivers], stop: threading.Event, storage: BaseStorage, study_id: int, name: str) -> None:
     """The driver's thread: a sign of life now and then, for as long as somebody holds the driver."""
-    beat = 0
     while True:
         stop.wait(_INTERVAL_S)
         driver = owner()
@@ -192,11 +230,8 @@ def _live(owner: weakref.ref[Drivers], stop: threading.Event, storage: BaseStora
         with contextlib.suppress(Exception):
             if driver is None:
                 storage.set_study_system_attr(study_id, _PREFIX + name, {"left": True})
-            elif "taken_by" in storage.get_study_system_attrs(study_id).get(_PREFIX + name, {}):
-                driver.has_lost = True
             elif not stop.is_set():
-                beat += 1
-                _beat(storage, study_id, name, beat)
+                driver.give_sign()
         if driver is None or driver.has_lost or stop.is_set():
             return
         del driver

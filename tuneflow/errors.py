@@ -25,6 +25,7 @@ __all__ = [
     "TrackingUnavailable",
     "TrialError",
     "TrialFailed",
+    "TrialTakenOver",
     "TrialTimeout",
     "TrialsFailed",
     "TuneflowError",
@@ -69,6 +70,26 @@ class InvalidArgumentType(TuneflowError, TypeError):
 
 class UsageError(TuneflowError, RuntimeError):
     """A call at the wrong moment: telling twice, telling a paused trial, reporting outside a trial."""
+
+
+class TrialTakenOver(UsageError):
+    """A trial is not this driver's any more: another one went on with it, or something else has ended it.
+
+    Attributes:
+        trial: the trial's number.
+        ended_as: the state in which something else has ended it; "" where another driver has taken it over.
+    """
+
+    def __init__(self, trial: int, ended_as: str = "") -> None:
+        self.trial, self.ended_as = trial, ended_as
+        if ended_as:
+            message = f"trial {trial} was ended as {ended_as} in the storage, not by this study; ask for another trial"
+        else:
+            message = (
+                f"trial {trial} is not this process's any more: another driver of the study has taken it over, "
+                f"because this one gave no sign of life for a minute; ask for another trial"
+            )
+        super().__init__(message)
 
 
 class UnknownName(InvalidArgument):

@@ -71,7 +71,8 @@ class Sharing:
             return []
         changed = self._changes.take()
         if changed:
-            changed = [trial for trial in changed if trial.system_attrs.get(DRIVER) != self.drivers.id]
+            own_ids = self.drivers.own_ids
+            changed = [trial for trial in changed if trial.system_attrs.get(DRIVER) not in own_ids]
             self._has_company = self._has_company or bool(changed)
         return changed
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from tuneflow import registry
 from tuneflow.adopting import AdoptingStudy
-from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialTakenOver, UsageError
 from tuneflow.pruners.base import Pause
 from tuneflow.storage.quiet import quiet
 from tuneflow.trial import Trial
@@ -88,6 +88,7 @@ class Study(AdoptingStudy):
 
         Raises:
             UsageError: the trial has ended, is paused, or is waiting.
+            TrialTakenOver: another driver of the study has it now, or something else has ended it.
             InvalidArgument: there is no such trial, or values and state do not go together.
         """
         live = self._lookup(trial, skip_if_finished)
@@ -101,7 +102,12 @@ class Study(AdoptingStudy):
             )
         if isinstance(values, Mapping):
             values = self.objectives.values_of(values)
-        return self.finish(live, state, values)
+        try:
+            return self.finish(live, state, values)
+        except TrialTakenOver as error:
+            if skip_if_finished and error.ended_as:
+                return self._storage.get_trial(live.storage_id)
+            raise
 
     def _lookup(self, trial: Trial | int, skip_if_finished: bool) -> Trial | None:
         """The live trial that is meant; None where it has ended and that is to be skipped."""
@@ -110,6 +116,10 @@ class Study(AdoptingStudy):
         number = trial if isinstance(trial, int) else trial.number
         if isinstance(trial, Trial) and trial.study is not self:
             raise InvalidArgument(f"trial {number} belongs to another study")
+        if isinstance(trial, Trial) and trial.state is TrialState.RUNNING and not self.owns(trial):
+            if skip_if_finished and self._storage.get_trial(trial.storage_id).state.is_finished():
+                return None
+            raise self.lost(trial)
         live = self._live.get(number)
         if live is not None:
             return live
@@ -180,7 +190,9 @@ class Study(AdoptingStudy):
         Args:
             objective: takes a trial and returns a value or one per objective; Optuna's own run unchanged.
             n_trials: new trials to run; None for no limit.
-            timeout: seconds; None for no limit. With neither limit, runs until ``study.stop()`` or Ctrl-C.
+            timeout: seconds; None for no limit. With neither limit, runs until ``study.stop()`` or Ctrl-C. Inline, the
+                trial that runs then ends in its own time, as in Optuna. In worker processes those that run are ended:
+                as PRUNED with their last report, or as FAIL where they have not reported.
             n_jobs: trials at a time, -1 for as many as the machine has room for. More than one run in worker
                 processes.
             resources: of each trial, ``{"cpu": 2, "gpu": 0.5}``; needs processes.

@@ -21,7 +21,8 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import TrialFailed, TuneflowWarning, UsageError
+from tuneflow.drivers import DRIVER
+from tuneflow.errors import TrialFailed, TrialTakenOver, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.plain import plain
@@ -128,8 +129,10 @@ class StudyCore(StudyViews):
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
         pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
+        self._settle_losses()
         sharing = self.sharing
         company = sharing.company
+        self._settle_losses()  # others were looked at
         if company:
             self.sampling.share()
         asked = self.sampling.ask(distributions, pinned, marks=sharing.drivers.marks, company=company)
@@ -160,6 +163,7 @@ class StudyCore(StudyViews):
         """
         if self.listeners.has_new:
             self.listeners.emit("on_study_start", self)
+        self._settle_losses()
         if self._again:
             return self._reenter(self._live[self._again.pop(0)])
         verdicts = self._verdicts
@@ -180,8 +184,67 @@ class StudyCore(StudyViews):
         return None if resumed is None else self._unpause(resumed)
 
     def retry(self, trial: Trial) -> None:
-        """Has a live trial handed out again for another attempt."""
-        self._again.append(trial.number)
+        """Has a live trial handed out again for another attempt; leaves alone what is another driver's now."""
+        if self.owns(trial):
+            self._again.append(trial.number)
+
+    def owns(self, trial: Trial) -> bool:
+        """Whether a trial that has not ended is still this driver's own; see ``drivers.py``."""
+        self._settle_losses()
+        return self._live.get(trial.number) is trial
+
+    def _settle_losses(self) -> None:
+        """Lets go of the trials that another driver has taken over, when this one seemed dead, and goes on."""
+        drivers = self.sharing.drivers
+        if drivers.is_forked:
+            self._settle_fork()
+        if drivers.is_late:
+            drivers.give_sign()  # before the others' trials are written to
+        if not drivers.has_lost:
+            return
+        drivers.begin_anew()
+        for trial in list(self._live.values()):
+            frozen = self._storage.get_trial(trial.storage_id)
+            if not frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in drivers.own_ids:
+                drivers.take(frozen)  # the others did not see it: it was made since
+                continue
+            self._let_go(trial)
+
+    def _let_go(self, trial: Trial) -> None:
+        """The trial is somebody else's."""
+        number = trial.number
+        del self._live[number]
+        for waiting in (self._again, self._handed_out):
+            if number in waiting:
+                waiting.remove(number)
+        if self._verdicts is not None:
+            self._verdicts.give_away(number, trial.last_step)
+
+    def lost(self, trial: Trial) -> TrialTakenOver:
+        """What is to be raised for a trial that is not this driver's any more.
+
+        Another driver has taken it over, or something has ended it that is none: a dashboard, Optuna's own ``tell``.
+        """
+        if self._live.get(trial.number) is trial:
+            self._let_go(trial)
+        frozen = self._storage.get_trial(trial.storage_id)
+        is_ours = frozen.system_attrs.get(DRIVER, "") in self.sharing.drivers.own_ids
+        return TrialTakenOver(trial.number, frozen.state.name if is_ours and frozen.state.is_finished() else "")
+
+    def _settle_fork(self) -> None:
+        """In a forked child: another driver from now on. It may report to the trials that ran, and resumes none."""
+        drivers, verdicts = self.sharing.drivers, self._verdicts
+        inherited = drivers.own_ids.copy()
+        drivers.begin_anew()
+        self._again.clear()
+        self._handed_out.clear()
+        if verdicts is None:
+            return
+        for number in list(verdicts.paused):
+            verdicts.give_away(number, self._live.pop(number).last_step)
+        for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
+            if frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in inherited:
+                verdicts.is_over(frozen.number)
 
     def live_trials(self) -> list[Trial]:
         """The trials that have not ended and that this driver owns, in order of number."""
@@ -252,6 +315,8 @@ class StudyCore(StudyViews):
         """
         if trial.state is not _RUNNING:
             raise UsageError(f"trial {trial.number} has ended as {trial.state.name}; it cannot report any more")
+        if not self.owns(trial):
+            raise self.lost(trial)
         answered = trial.decision
         if isinstance(answered, Pause):
             raise UsageError(
@@ -268,12 +333,15 @@ class StudyCore(StudyViews):
         verdicts = self._verdicts
         if value is not None:
             is_stored_first = verdicts is None or verdicts.reads_storage
-            if is_stored_first:
-                self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
-            if verdicts is not None and not isinstance(answered, Stop):
-                decision = self._judge(verdicts, trial, step, value, checkpoint is not None)
-            if not is_stored_first:  # whoever reads the value finds what was decided on it
-                self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            try:
+                if is_stored_first:
+                    self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+                if verdicts is not None and not isinstance(answered, Stop):
+                    decision = self._judge(verdicts, trial, step, value, checkpoint is not None)
+                if not is_stored_first:  # whoever reads the value finds what was decided on it
+                    self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                raise self.lost(trial) from None
             trial.last_value = value
         trial.last_step = step
         trial.n_reports += 1
@@ -296,11 +364,6 @@ class StudyCore(StudyViews):
         """Asks the pruner, and keeps what it decided."""
         if self.sharing.is_possible:
             self.fold_others()
-            if self.sharing.drivers.has_lost:
-                raise UsageError(
-                    f"trial {trial.number} is not this process's any more: another driver of the study has taken it "
-                    f"over, because this one gave no sign of life for a minute; ask for another trial"
-                )
         decision = verdicts.report(trial.number, step, value, has_checkpoint)
         if decision is not CONTINUE:
             if not has_checkpoint and self.needs_checkpoints:
@@ -397,7 +460,12 @@ class StudyCore(StudyViews):
             state: COMPLETE, PRUNED, FAIL, or None to let the values and the last decision say it.
             values: one per objective; where they are left out, a COMPLETE trial has its last reported value.
             reason: why it failed, stored with it.
+
+        Raises:
+            TrialTakenOver: another driver of the study has it now, or something else has ended it.
         """
+        if not self.owns(trial):
+            raise self.lost(trial)
         stopped = trial.decision
         if isinstance(stopped, Stop) and state in (None, TrialState.COMPLETE):
             if not stopped.complete:
@@ -413,7 +481,10 @@ class StudyCore(StudyViews):
         if outcome.problem:
             trial.error = TrialFailed(f"trial {trial.number}: {outcome.problem}", trial=trial.number)
             self.listeners.emit("on_trial_error", trial, trial.error)
-        frozen = self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+        try:
+            frozen = self._end(trial, outcome.state, outcome.values, outcome.problem or reason)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise self.lost(trial) from None
         if outcome.problem:
             message = f"trial {trial.number} is marked failed: {outcome.problem}"
             warnings.warn(TuneflowWarning(message), stacklevel=3)

@@ -152,6 +152,15 @@ class Verdicts:
         if is_paused(trial):
             self.paused.add(trial.number)
 
+    def give_away(self, number: int, last_step: int | None) -> None:
+        """A trial of this driver's own is another's from now on."""
+        self.paused.discard(number)
+        self._folded[number] = -1 if last_step is None else last_step
+
+    def is_over(self, number: int) -> None:
+        """A trial that this driver's pruner knows has ended, and is not to be taken in as another's."""
+        self._over.add(number)
+
     def _loss(self, value: float) -> float:
         """Lower is better from here on, and NaN is the worst. The one place where the sign is turned."""
         return math.inf if value != value else self._sign * value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from tuneflow.errors import InvalidArgument
+from tuneflow.errors import InvalidArgument, UsageError
 from tuneflow.plain import plain
 from tuneflow.space import choice
 from tuneflow.space.turns import Known, Turns
@@ -48,6 +48,12 @@ class StudyViews:
         self._uid = ""
         self._grids: dict[str, Domain] = (
             {} if space is None else {name: choice(values) for name, values in space.grids.items()}
+        )
+
+    def __getstate__(self) -> Any:
+        raise UsageError(
+            "a Study cannot be pickled or copied: it holds its storage, its pruner and what is under way. To keep it, "
+            "create it with storage= and open it again with load_study; optuna.copy_study copies what is stored"
         )
 
     def turns(self) -> Turns:

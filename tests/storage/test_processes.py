@@ -12,11 +12,13 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.storages import JournalStorage
+import sqlalchemy
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+import tuneflow as tune
 from tuneflow.storage import Journal, JournalBackend, open_storage
 from tuneflow.storage.filelock import lock_file, unlock_file
 
@@ -207,3 +209,36 @@ def test_processes_open_and_share_one_sqlite_file(tmp_path: Path) -> None:
     got = run_all(report_to_sqlite, [(url, who) for who in range(2)])
     assert sorted(n for _, numbers in got for n in numbers) == list(range(10))
     storage.engine.dispose()  # type: ignore[attr-defined]
+
+
+def create_in_database(url: str, name: str, who: int, at_s: float, results: Any) -> None:
+    time.sleep(max(0.0, at_s - time.time()))  # all at the same moment
+    study = tune.create_study(study_name=name, storage=url, load_if_exists=True, mode="min")
+    study.tell(study.ask(), float(who))
+    study.close()
+    results.put((who, [study.trials[-1].number]))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_processes_make_one_database_at_the_same_time(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server = f"sqlite:///{tmp_path}/first.db" if kind == "sqlite" else request.getfixturevalue("postgresql")
+    first = open_storage(server)  # so that all has been imported
+    assert isinstance(first, RDBStorage)
+    urls = []
+    for name in ("one", "two", "three") if kind == "sqlite" else ("one",):
+        urls.append(f"sqlite:///{tmp_path}/{name}.db")
+        if kind == "postgresql":
+            with first.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+            urls[-1] = first.engine.url.set(database=name).render_as_string(hide_password=False)
+    first.engine.dispose()
+    for url in urls:
+        at_s = time.time() + 0.2
+        run_all(create_in_database, [(url, "together", who, at_s) for who in range(4)])
+        storage = open_storage(url)
+        study = tune.load_study(study_name="together", storage=storage)
+        assert sorted(trial.value for trial in study.trials) == [0.0, 1.0, 2.0, 3.0]
+        storage.remove_session()
+        storage.engine.dispose()  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import warnings
@@ -102,6 +103,19 @@ def test_misuse_raises() -> None:
         study.tell(study.ask(), 1.0, state=TrialState.FAIL)
     with pytest.raises(UsageError, match="another process"):
         pickle.dumps(study.ask())
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.deepcopy])
+def test_a_study_says_how_it_is_kept(take):
+    with pytest.raises(UsageError, match="create it with storage= and open it again with load_study"):
+        take(tune.create_study())
+
+
+def test_a_storage_of_several_studies_asks_for_a_name(tmp_path):
+    for name in ("a", "b"):
+        tune.create_study(storage=tmp_path / "s.log", study_name=name, load_if_exists=True)
+    with pytest.raises(InvalidArgument, match="several studies, name one of them: a, b"):
+        tune.load_study(study_name=None, storage=tmp_path / "s.log")
 
 
 def test_telling_by_number_and_by_state() -> None:

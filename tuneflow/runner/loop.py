@@ -19,6 +19,7 @@ from tuneflow.errors import (
     MetricMissing,
     OutOfMemory,
     TrialError,
+    TrialTakenOver,
     TrialTimeout,
     TuneflowError,
 )
@@ -289,6 +290,10 @@ class Loop:
                 self._end_with(error)
             self.executor.reply(number, error)
             return
+        except TrialTakenOver:
+            run.verdict = Stop()  # it ends here, and goes on there
+            self.executor.reply(number, Answer(run.verdict))
+            return
         except Exception as error:
             self.executor.reply(number, error)
             return
@@ -347,7 +352,7 @@ class Loop:
     def _on_finished(self, run: Attempt, event: Finished) -> None:
         self._vacate(run)
         trial, verdict = run.trial, run.verdict
-        if isinstance(verdict, Pause):
+        if isinstance(verdict, Pause) or self._is_taken_over(trial):
             return
         try:
             if verdict is not None and not verdict.complete:
@@ -360,6 +365,8 @@ class Loop:
                 self._finish_with(trial, event)
             if trial.state is TrialState.FAIL and trial.error is not None:
                 self.errors[trial.number] = trial.error  # what it told is no value
+        except TrialTakenOver as error:
+            _logger.warning("%s", error)
         except TuneflowError as error:
             self.study.listeners.emit("on_trial_error", trial, error)
             self._give_up(trial, error)
@@ -385,11 +392,20 @@ class Loop:
             raise MetricMissing(objectives.name, [])
         self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
 
+    def _is_taken_over(self, trial: Trial) -> bool:
+        """Whether another driver of the study has the trial now, because this one seemed dead."""
+        if self.study.owns(trial):
+            return False
+        _logger.warning("trial %d is left to the driver of the study that has taken it over", trial.number)
+        return True
+
     # Failures
 
     def _on_failed(self, run: Attempt, error: BaseException) -> None:
         self._vacate(run)
         trial, verdict = run.trial, run.verdict
+        if self._is_taken_over(trial):
+            return
         trial.error = error
         self.study.listeners.emit("on_trial_error", trial, error)
         if isinstance(verdict, Pause):
@@ -473,6 +489,8 @@ class Loop:
             self.executor.kill(number)
             self._vacate(run)
             trial = run.trial
+            if self._is_taken_over(trial):
+                continue
             if trial.last_value is not None:
                 self.study.finish(trial, TrialState.PRUNED)
             else:

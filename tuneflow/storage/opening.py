@@ -30,6 +30,8 @@ _SCHEMES = ["sqlite", "postgresql", "mysql", "mariadb", "mssql"]
 _DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("pymysql", "mysqldb"), "mariadb": ("pymysql", "mysqldb")}
 # Where the module and the distribution that brings it have different names.
 _LIBRARIES = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
+_N_CREATIONS = 30
+"""How often a database is tried whose tables are just being made, a tenth of a second apart."""
 
 
 def open_storage(
@@ -141,7 +143,7 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
         {"connect_args": {"timeout": 60.0, "factory": _WalConnection}} if is_sqlite else {"pool_pre_ping": True}
     )
     try:
-        storage = RDBStorage(text, engine_kwargs=options)
+        storage = _connect(text, options)
     except DBAPIError as error:
         raise UsageError(
             f"storage {shown} cannot be used: {error.orig}. Check that the database is there, answers, and may be "
@@ -150,6 +152,22 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
     if file is not None:
         _check_wal(storage, shown)
     return storage
+
+
+def _connect(text: str, options: dict[str, Any]) -> RDBStorage:
+    """Optuna's storage; tried again where another process is making the same tables at the same time."""
+    from sqlalchemy.exc import DBAPIError
+
+    for _ in range(_N_CREATIONS):
+        try:
+            return RDBStorage(text, engine_kwargs=options)
+        except DBAPIError as error:
+            if not any(words in str(error.orig).lower() for words in ("already exists", "duplicate", "unique")):
+                raise
+        except AssertionError:
+            pass  # Optuna found tables without the version that is written last
+        time.sleep(0.1)
+    return RDBStorage(text, engine_kwargs=options)
 
 
 def _with_driver(text: str) -> str:
