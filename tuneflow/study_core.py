@@ -21,20 +21,18 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.drivers import DRIVER
-from tuneflow.errors import TrialFailed, TrialTakenOver, TuneflowWarning, UsageError
+from tuneflow.errors import TrialFailed, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
+from tuneflow.owning import OwningStudy
 from tuneflow.plain import plain
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.samplers.seeding import derive
 from tuneflow.sampling import Sampling
 from tuneflow.saving import Saving, refuse_without_checkpoint
-from tuneflow.sharing import Sharing
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode
-from tuneflow.views import StudyViews
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -47,7 +45,7 @@ __all__ = ["StudyCore"]
 _RUNNING = TrialState.RUNNING
 
 
-class StudyCore(StudyViews):
+class StudyCore(OwningStudy):
     """What drivers call: the Loop, and the public face ``Study``.
 
     Attributes:
@@ -76,7 +74,7 @@ class StudyCore(StudyViews):
         clock: Clock | None = None,
         sections: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
-        super().__init__(inner, space)
+        super().__init__(inner, space, clock)
         self.objectives = objectives
         self.seed = seed
         self.listeners = Listeners()
@@ -86,14 +84,9 @@ class StudyCore(StudyViews):
         self.hostname = socket.gethostname()
         self.sections = dict(sections or {})
         self.sampling = Sampling(inner, seed=seed, is_seeded=is_seeded, n_known=self.n_new)
-        self._distributions = self._all_distributions()
         self._n_objectives = len(inner.directions)
-        self._live: dict[int, Trial] = {}
-        self._again: list[int] = []
-        self._handed_out: list[int] = []
         self._stopped: list[Trial] = []
         self._has_warned_restart = False
-        self.sharing = Sharing(inner, clock)
         self._verdicts = make_verdicts(self)
         if self._verdicts is not None:
             self.sharing.watch()
@@ -101,11 +94,6 @@ class StudyCore(StudyViews):
         self.sharing.begin_at(n_new)
         if n_new:
             self._rebuild()
-
-    def _all_distributions(self) -> dict[str, BaseDistribution] | None:
-        if self.space is None:
-            return None
-        return {**self.space.distributions, **{name: grid.distribution() for name, grid in self._grids.items()}}
 
     # Handing trials out
 
@@ -182,83 +170,6 @@ class StudyCore(StudyViews):
                 resumed = self._live.get(number_now)
         self._end_dropped()
         return None if resumed is None else self._unpause(resumed)
-
-    def retry(self, trial: Trial) -> None:
-        """Has a live trial handed out again for another attempt; leaves alone what is another driver's now."""
-        if self.owns(trial):
-            self._again.append(trial.number)
-
-    def owns(self, trial: Trial) -> bool:
-        """Whether a trial that has not ended is still this driver's own; see ``drivers.py``."""
-        self._settle_losses()
-        return self._live.get(trial.number) is trial
-
-    def _settle_losses(self) -> None:
-        """Lets go of the trials that another driver has taken over, when this one seemed dead, and goes on."""
-        drivers = self.sharing.drivers
-        if drivers.is_forked:
-            self._settle_fork()
-        if drivers.is_late:
-            drivers.give_sign()  # before the others' trials are written to
-        if not drivers.has_lost:
-            return
-        drivers.begin_anew()
-        for trial in list(self._live.values()):
-            frozen = self._storage.get_trial(trial.storage_id)
-            if not frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in drivers.own_ids:
-                drivers.take(frozen)  # the others did not see it: it was made since
-                continue
-            self._let_go(trial)
-
-    def _let_go(self, trial: Trial) -> None:
-        """The trial is somebody else's."""
-        number = trial.number
-        del self._live[number]
-        for waiting in (self._again, self._handed_out):
-            if number in waiting:
-                waiting.remove(number)
-        if self._verdicts is not None:
-            self._verdicts.give_away(number, trial.last_step)
-
-    def lost(self, trial: Trial) -> TrialTakenOver:
-        """What is to be raised for a trial that is not this driver's any more.
-
-        Another driver has taken it over, or something has ended it that is none: a dashboard, Optuna's own ``tell``.
-        """
-        if self._live.get(trial.number) is trial:
-            self._let_go(trial)
-        frozen = self._storage.get_trial(trial.storage_id)
-        is_ours = frozen.system_attrs.get(DRIVER, "") in self.sharing.drivers.own_ids
-        return TrialTakenOver(trial.number, frozen.state.name if is_ours and frozen.state.is_finished() else "")
-
-    def _settle_fork(self) -> None:
-        """In a forked child: another driver from now on. It may report to the trials that ran, and resumes none."""
-        drivers, verdicts = self.sharing.drivers, self._verdicts
-        inherited = drivers.own_ids.copy()
-        drivers.begin_anew()
-        self._again.clear()
-        self._handed_out.clear()
-        if verdicts is None:
-            return
-        for number in list(verdicts.paused):
-            verdicts.give_away(number, self._live.pop(number).last_step)
-        for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
-            if frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in inherited:
-                verdicts.is_over(frozen.number)
-
-    def live_trials(self) -> list[Trial]:
-        """The trials that have not ended and that this driver owns, in order of number."""
-        return [self._live[number] for number in sorted(self._live)]
-
-    @property
-    def needs_checkpoints(self) -> bool:
-        """Whether the pruner is meaningless unless trials can be saved and loaded."""
-        return self._verdicts is not None and self._verdicts.pruner.needs_checkpoints
-
-    @property
-    def n_paused(self) -> int:
-        """How many trials wait to be resumed."""
-        return 0 if self._verdicts is None else len(self._verdicts.paused)
 
     def _unpause(self, trial: Trial) -> Trial:
         """A paused trial goes on: from its checkpoint, or with the configuration and state of another one."""
@@ -370,23 +281,6 @@ class StudyCore(StudyViews):
                 refuse_without_checkpoint(decision, trial.number, type(verdicts.pruner).__name__)
             self._store(trial, step, decision)
         return decision
-
-    def fold_others(self) -> None:
-        """Takes in what other drivers have reported."""
-        if self._verdicts is not None:
-            for frozen in self.sharing.changes():
-                self._fold(self._verdicts, frozen)
-
-    def _fold(self, verdicts: Verdicts, frozen: FrozenTrial) -> None:
-        if frozen.number in self._live or frozen.state is TrialState.WAITING:
-            return
-        # One that is being made has no parameters yet. Only population-based methods look at them.
-        is_whole = self._distributions is None or self._distributions.keys() <= frozen.params.keys()
-        if is_whole:
-            changed = {step: config for step, config, _ in self._exploits_of(frozen)}
-            verdicts.fold(frozen, self._config_of_frozen(frozen), changed)
-        elif not self.needs_checkpoints:
-            verdicts.fold(frozen, {}, {})
 
     def _repeated(self, trial: Trial, step: int) -> Decision:
         """A step that is not new: done again after a restart, or reported twice."""
@@ -523,15 +417,6 @@ class StudyCore(StudyViews):
     def ask_optuna_pruner(self, number: int) -> bool:
         """Whether the Optuna pruner of this study would stop a trial after its last report."""
         return self.sampling.would_prune(self._live[number].storage_id)
-
-    # Trials of a former driver
-
-    def _rebuild(self) -> None:
-        """Folds the stored trials into the pruner."""
-        if self._verdicts is None:
-            return
-        for frozen in self._storage.get_all_trials(self.optuna._study_id, deepcopy=False):
-            self._fold(self._verdicts, frozen)
 
     # What a Trial asks back
 

@@ -174,12 +174,11 @@ def _ax(case: Case, tried: Any) -> None:
     from ax.api.client import Client
     from ax.api.configs import RangeParameterConfig
 
-    client = Client(random_seed=case.seed)
+    seed = case.seed & 0x7FFFFFFF  # as the adapter does
+    client = Client(random_seed=seed)
     client.configure_experiment([RangeParameterConfig(name, (-5.0, 5.0), "float") for name in case.names])
     client.configure_optimization("-loss")
-    client.configure_generation_strategy(
-        initialization_random_seed=case.seed, allow_exceeding_initialization_budget=True
-    )
+    client.configure_generation_strategy(initialization_random_seed=seed, allow_exceeding_initialization_budget=True)
     for _ in range(case.evaluations):
         ((index, point),) = client.get_next_trials(1).items()
         client.complete_trial(index, {"loss": tried([point[name] for name in case.names])})
