@@ -80,7 +80,9 @@ def measure(report: harness.Report, quick: bool) -> None:
     warnings.simplefilter("ignore")
     n_trials, n_burns, repeats = (50, 10, 1) if quick else (200, 40, 3)
     peer = harness.peer("optuna_processes", *(["--quick"] if quick else []), needs="optuna")
-    with tempfile.TemporaryDirectory() as name:
+    harness.RESULTS.mkdir(exist_ok=True)
+    # Where experiments lie in use, and not where other programs have just deleted thousands of files.
+    with tempfile.TemporaryDirectory(dir=harness.RESULTS) as name:
         folder = Path(name)
         seconds(reports, 4, folder, "warm")
         rate = max(n_trials / seconds(reports, n_trials, folder, f"reports{i}") for i in range(repeats))
