@@ -10,7 +10,7 @@ from typing import Any
 from tuneflow.errors import TuneflowWarning, UsageError
 from tuneflow.folders import is_writable_by_others
 
-__all__ = ["read_pickle", "restored", "write_object"]
+__all__ = ["read_pickle", "restored", "write_object", "write_pickle"]
 
 _FILE = ".tuneflow.object.pkl"
 """Hidden, so that it is in the way of no file of the user's."""
@@ -22,16 +22,8 @@ def write_object(folder: Any, value: Any) -> None:
     Raises:
         UsageError: it cannot be pickled.
     """
-    import cloudpickle
-
-    try:
-        content = cloudpickle.dumps(value)
-    except Exception as error:
-        raise UsageError(
-            f"a checkpoint of type {type(value).__name__} cannot be pickled ({error}); pass a state_dict, a folder or "
-            f"a function save(folder)"
-        ) from error
-    (Path(folder) / _FILE).write_bytes(content)
+    instead = "pass a state_dict, a folder or a function save(folder)"
+    write_pickle(Path(folder) / _FILE, value, what="checkpoint", instead=instead)
 
 
 def restored(checkpoint: Any) -> Any:
@@ -40,6 +32,27 @@ def restored(checkpoint: Any) -> Any:
     if isinstance(folder, Path) and (folder / _FILE).exists():
         return read_pickle(folder / _FILE)
     return checkpoint
+
+
+def write_pickle(path: Path, value: Any, *, what: str, instead: str) -> None:
+    """Pickles an object into a file, by value where it comes from a script.
+
+    Args:
+        path: the file.
+        value: the object.
+        what: it is, for the message.
+        instead: what to do where it cannot be pickled.
+
+    Raises:
+        UsageError: it cannot be pickled.
+    """
+    import cloudpickle
+
+    try:
+        content = cloudpickle.dumps(value)
+    except Exception as error:
+        raise UsageError(f"a {what} of type {type(value).__name__} cannot be pickled ({error}); {instead}") from error
+    path.write_bytes(content)
 
 
 def read_pickle(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,15 @@ def test_a_dict_that_a_function_reports_is_kept_on_disk(executor: str, tmp_path:
     assert analysis.best_checkpoint.to_dict() == {"n": 6}
     with pytest.raises(InvalidArgument, match="holds files, not an object"):
         tune.Checkpoint(tmp_path).to_dict()
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_dict_that_cannot_be_kept_says_what_to_pass(executor: str) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report({"loss": config["x"]}, checkpoint={"lock": threading.Lock()})
+
+    with pytest.raises(TrialsFailed, match="a checkpoint of type dict cannot be pickled .*pass a state_dict"):
+        run(train, metric="loss", mode="min", executor=executor, checkpoint_freq=1)
 
 
 def test_paused_trials_go_on_from_a_dict() -> None:

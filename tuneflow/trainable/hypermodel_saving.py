@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tuneflow import registry
-from tuneflow.errors import InvalidArgumentType, UsageError
-from tuneflow.objects import read_pickle
+from tuneflow.errors import InvalidArgumentType
+from tuneflow.objects import read_pickle, write_pickle
 
 __all__ = ["PickleSaver", "Saver", "saver_for"]
 
@@ -50,16 +50,11 @@ class PickleSaver:
         Raises:
             UsageError: it cannot be pickled.
         """
-        import cloudpickle
-
-        try:
-            content = cloudpickle.dumps(model)
-        except Exception as error:
-            raise UsageError(
-                f"a model of type {type(model).__name__} cannot be pickled ({error}); pass saver=(save, load), two "
-                f"functions save(model, folder) and load(model, folder), or keep_models=0 to save none"
-            ) from error
-        (folder / self.file).write_bytes(content)
+        instead = (
+            "pass saver=(save, load), two functions save(model, folder) and load(model, folder), or keep_models=0 to "
+            "save none"
+        )
+        write_pickle(folder / self.file, model, what="model", instead=instead)
 
     def load(self, model: Any, folder: Path) -> Any:
         """What was pickled; where others may have written it, a ``TuneflowWarning`` says so."""
