@@ -72,7 +72,7 @@ def test_a_dict_that_cannot_be_kept_says_what_to_pass(executor: str) -> None:
     def train(config: dict[str, Any]) -> None:
         tune.report({"loss": config["x"]}, checkpoint={"lock": threading.Lock()})
 
-    with pytest.raises(TrialsFailed, match="a checkpoint of type dict cannot be pickled .*pass a state_dict"):
+    with pytest.raises(TrialsFailed, match=r"a checkpoint of type dict cannot be pickled .*pass a state_dict"):
         run(train, metric="loss", mode="min", executor=executor, checkpoint_freq=1)
 
 
