@@ -50,7 +50,7 @@ class Drivers:
         id: of this driver; "" where the storage is this process's own memory, which nobody can share.
         own_ids: this id and those that it had before; see ``begin_anew``.
         has_lost: another driver has taken over this one's trials, because it seemed dead.
-        has_met: another one lives, or has come since this one was made, and perhaps gone.
+        has_met: another one lives, or has lived since this one was made, and perhaps gone.
     """
 
     def __init__(self, study: optuna.Study, clock: Clock | None = None) -> None:
@@ -71,7 +71,10 @@ class Drivers:
         self._beaten_s = 0.0
         self.has_lost = False
         self.has_met = False
-        self._before = self._signs().keys() if self.id else set()
+        self._before: set[str] = set()
+        if self.id:
+            now_s = self._clock.monotonic()
+            self._before = {name for name, sign in self._signs().items() if self._is_over(name, sign, now_s)}
 
     def _signs(self) -> dict[str, Any]:
         """What each driver has said, by its ID."""
@@ -145,7 +148,10 @@ class Drivers:
     def take_all(self) -> None:
         """Nobody else works on the study, and nobody ever will again: the caller knows."""
         for name, sign in self._signs().items():
-            if name != self.id and "taken_by" not in sign:
+            if name == self.id:
+                continue
+            self._before.add(name)
+            if "taken_by" not in sign:
                 self._storage.set_study_system_attr(self._study_id, _PREFIX + name, {"taken_by": self.id})
 
     def take(self, trial: FrozenTrial) -> None:
@@ -172,10 +178,14 @@ class Drivers:
         self._look_due_s = now_s + _LOOK_S
         known = self._signs()
         self.has_lost = self.has_lost or "taken_by" in known.pop(self.id, {})
-        dead = [name for name, sign in known.items() if "taken_by" not in sign and not self._lives(name, sign, now_s)]
-        self._others = [name for name, sign in known.items() if "taken_by" not in sign and name not in dead]
+        over = {name for name, sign in known.items() if self._is_over(name, sign, now_s)}
+        dead = [name for name in known if name in over and "taken_by" not in known[name]]
+        self._others = [name for name in known if name not in over]
         self.has_met = self.has_met or bool(self._others) or not known.keys() <= self._before
         return dead
+
+    def _is_over(self, name: str, sign: dict[str, Any], now_s: float) -> bool:
+        return "taken_by" in sign or not self._lives(name, sign, now_s)
 
     def _lives(self, name: str, sign: dict[str, Any], now_s: float) -> bool:
         if sign.get("left"):

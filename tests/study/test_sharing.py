@@ -99,6 +99,16 @@ def test_a_driver_that_came_and_went_is_not_repeated(tmp_path: Path) -> None:
     assert ours.start().config["x"] not in drawn
 
 
+def test_a_driver_that_was_there_and_went_on_and_left_is_not_repeated(tmp_path: Path) -> None:
+    theirs = open_study(tmp_path / "s.log")
+    drawn = [theirs.ask().config["x"]]
+    ours = open_study(tmp_path / "s.log")
+    drawn += [theirs.ask().config["x"] for _ in range(3)]
+    theirs.close()
+    drawn += [ours.start().config["x"] for _ in range(4)]
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_one_driver_after_the_other_draws_as_a_single_one(tmp_path: Path) -> None:
     def told(study: tune.Study) -> float:
         trial = study.ask()
