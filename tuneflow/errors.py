@@ -22,6 +22,7 @@ __all__ = [
     "OutOfMemory",
     "RecursiveDependencyError",
     "ResourcesUnavailable",
+    "StorageNotWritten",
     "TrackingUnavailable",
     "TrialError",
     "TrialFailed",
@@ -203,21 +204,29 @@ class JournalCorrupt(TuneflowError, ValueError):
         )
 
 
-class JournalNotWritten(TuneflowError, OSError):
-    """The disk refused a record; a record that was refused while it was written has left no trace in the file.
+class StorageNotWritten(TuneflowError, OSError):
+    """The disk refused what was to be written to a study's storage, which holds everything before it.
 
     Attributes:
-        path: the journal file.
+        path: the storage: a journal file, or an SQLite file.
         errno: the system's number of the error, ``errno.ENOSPC`` for a full disk.
     """
 
+    _named = ""
+
     def __init__(self, path: str, message: str, errno: int | None) -> None:
         self.path = path
-        super().__init__(f"journal {path}: {message}")
+        super().__init__(f"{self._named}{path}: {message}")
         self.errno = errno
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _rebuild, (type(self), str(self), {"path": self.path, "errno": self.errno})
+
+
+class JournalNotWritten(StorageNotWritten):
+    """The disk refused a record; a record that was refused while it was written has left no trace in the file."""
+
+    _named = "journal "
 
 
 class LogNotWritten(TuneflowError, OSError):

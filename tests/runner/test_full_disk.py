@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
 import tuneflow as tune
-from tuneflow.errors import TuneflowError
+from tuneflow.errors import StorageNotWritten, TuneflowError
 from tuneflow.pruners import ASHA
 
 
@@ -75,3 +77,42 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_later(small_disk: Path, execut
         rows = [json.loads(row) for row in (Path(trial.logdir) / "result.json").read_text().splitlines()]
         assert [row["training_iteration"] for row in rows] == list(range(1, len(rows) + 1))
     assert analysis.best_result["training_iteration"] == 27
+
+
+def test_a_study_in_sqlite_says_that_the_disk_is_full_and_goes_on(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 250_000)
+    storage = f"sqlite:///{small_disk}/study.db"
+    study = tune.create_study({"x": tune.uniform(0, 1)}, sampler="random", storage=storage, study_name="s", seed=0)
+
+    def work(trial: tune.Trial) -> None:
+        for step in range((trial.last_step or 0) + 1, 6):
+            trial.report(1 / step, step)
+        study.tell(trial, 0.2)
+
+    told: list[int] = []
+    trial = study.ask()
+
+    def fill() -> None:
+        nonlocal trial
+        while len(told) < 500:
+            work(trial)
+            told.append(trial.number)
+            trial = study.ask()
+
+    with pytest.raises(StorageNotWritten, match=r"study\.db: database or disk is full") as raised:
+        fill()
+    assert raised.value.errno == errno.ENOSPC
+    assert not isinstance(raised.value, optuna.exceptions.OptunaError)
+    ballast.unlink()
+    if trial.number not in told:  # the one whose call was refused goes on where it was
+        work(trial)
+        told.append(trial.number)
+    for _ in range(3):
+        trial = study.ask()
+        work(trial)
+        told.append(trial.number)
+    study.close()
+    stored = optuna.load_study(study_name="s", storage=storage).get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    assert [trial.number for trial in stored] == told
+    assert all(sorted(trial.intermediate_values) == [1, 2, 3, 4, 5] for trial in stored)

@@ -192,7 +192,7 @@ def test_sqlite_in_memory_works_too(opened: list[BaseStorage]) -> None:
 def test_a_file_system_without_wal_is_warned_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[BaseStorage]
 ) -> None:
-    monkeypatch.setattr("tuneflow.storage.opening._WalConnection", sqlite3.Connection)
+    monkeypatch.setattr("tuneflow.storage.opening.SqliteConnection", sqlite3.Connection)
     with pytest.warns(TuneflowWarning, match="journal_mode=delete"):
         opened.append(open_storage(f"sqlite:///{tmp_path}/study.db"))
 

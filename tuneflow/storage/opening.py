@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ from tuneflow.errors import (
     InvalidArgument,
     InvalidArgumentType,
     MissingLibrary,
-    TuneflowWarning,
     UnknownName,
     UsageError,
 )
 from tuneflow.storage.journal_storage import Journal
 from tuneflow.storage.memory import Memory
+from tuneflow.storage.sqlite import SqliteConnection, check_sqlite_file, check_wal, sqlite_file
 
 __all__ = ["open_storage"]
 
@@ -133,14 +131,15 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
         ) from None
     shown = url.render_as_string(hide_password=True)
     is_sqlite = url.get_backend_name() == "sqlite"
-    file = _sqlite_file(url.database) if is_sqlite else None
+    file = sqlite_file(url.database) if is_sqlite else None
     if file is not None:
         if must_exist and not file.exists():
             _refuse_missing(file, shown)
-        _check_sqlite_file(file, shown)
+        check_sqlite_file(file, shown)
+        _make_folder(file, shown)
     # Servers close connections that idle through a long trial: they are tried before use.
     options: dict[str, Any] = (
-        {"connect_args": {"timeout": 60.0, "factory": _WalConnection}} if is_sqlite else {"pool_pre_ping": True}
+        {"connect_args": {"timeout": 60.0, "factory": SqliteConnection}} if is_sqlite else {"pool_pre_ping": True}
     )
     try:
         storage = _connect(text, options)
@@ -150,7 +149,7 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
             f"written to"
         ) from error
     if file is not None:
-        _check_wal(storage, shown)
+        check_wal(storage, shown)
     return storage
 
 
@@ -186,59 +185,3 @@ def _with_driver(text: str) -> str:
             return candidate
     module = "" if error is None else (error.name or str(error)).partition(".")[0]
     raise MissingLibrary(_LIBRARIES.get(module, module), None) from error
-
-
-def _sqlite_file(database: str | None) -> Path | None:
-    is_in_memory = not database or database == ":memory:" or database.startswith("file:")
-    return None if is_in_memory or database is None else Path(database)
-
-
-def _check_sqlite_file(file: Path, shown: str) -> None:
-    if file.is_dir():
-        raise InvalidArgument(f"storage={shown!r}: {str(file)!r} is a folder; give a file")
-    if not file.exists():
-        _make_folder(file, shown)
-        return
-    with file.open("rb") as handle:
-        start = handle.read(15)
-    if start and start != b"SQLite format 3":
-        raise InvalidArgument(f"storage={shown!r}: {str(file)!r} is a file, but no SQLite database")
-
-
-def _check_wal(storage: RDBStorage, shown: str) -> None:
-    from sqlalchemy import text as sql
-
-    with storage.engine.connect() as connection:
-        mode = connection.execute(sql("PRAGMA journal_mode")).scalar()
-    if mode != "wal":
-        warnings.warn(
-            f"storage {shown}: SQLite keeps journal_mode={mode} instead of WAL, as on network file systems; reports "
-            f"are slower and processes wait for each other. A local file, a journal or PostgreSQL does not",
-            TuneflowWarning,
-            stacklevel=4,
-        )
-
-
-class _WalConnection(sqlite3.Connection):
-    """A connection in WAL mode.
-
-    A class and not a listener on the engine: Optuna makes the engine and uses it before a listener could be attached,
-    and makes it anew from its arguments when a storage is unpickled.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for attempt in range(100):
-            try:
-                self.execute("PRAGMA journal_mode=WAL").close()
-                break
-            except sqlite3.OperationalError as error:
-                # The change of mode, done once per file, does not wait for other connections as all else does. Where it
-                # is impossible, the database works without.
-                if "locked" not in str(error):
-                    break
-                if attempt == 99:
-                    raise
-                time.sleep(0.05)
-        # In WAL mode this never damages the file; a power failure may take the last commits away.
-        self.execute("PRAGMA synchronous=NORMAL").close()
