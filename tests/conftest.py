@@ -30,6 +30,12 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 _MARK = "TUNEFLOW_TEST_PROCESS"
 os.environ[_MARK] = uuid.uuid4().hex
 
+# A machine with GPUs gives the same tests as one without: only those marked `gpu` see them. What was visible before is
+# kept for these, in the environment since the processes of pytest-xdist inherit it.
+_VISIBLE, _WAS_VISIBLE = "CUDA_VISIBLE_DEVICES", "TUNEFLOW_TEST_CUDA_VISIBLE_DEVICES"
+os.environ.setdefault(_WAS_VISIBLE, os.environ.get(_VISIBLE, "all"))
+os.environ[_VISIBLE] = ""
+
 # Tests change their working directory: what they start must still find this copy of the package.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), str(ROOT / "integrations"), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -42,7 +48,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 def _has_gpu() -> bool:
     """Whether a CUDA device is there and not hidden. Asks the driver, since asking torch would start CUDA here."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+    if os.environ[_WAS_VISIBLE] in ("", "-1"):
         return False
     try:
         import pynvml
@@ -64,9 +70,28 @@ def _has_gpu() -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     wanting = [item for item in items if item.get_closest_marker("gpu")]
-    if wanting and not _has_gpu():
-        for item in wanting:
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    if not wanting:
+        return
+    reason = "" if _has_gpu() else "needs a CUDA device"
+    if not reason:
+        import torch
+
+        if torch.version.cuda is None:
+            reason = f"needs a build of torch with CUDA; torch {torch.__version__} has none"
+    for item in wanting if reason else ():
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _own_gpus(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The GPUs, for tests that are marked so."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("gpu"):
+            if os.environ[_WAS_VISIBLE] == "all":
+                patch.delenv(_VISIBLE, raising=False)
+            else:
+                patch.setenv(_VISIBLE, os.environ[_WAS_VISIBLE])
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ Everything is imported when first used, so that ``import tuneflow`` costs next t
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,9 @@ _WHERE = {
 _OPTUNA_MODULES = ("distributions", "exceptions", "importance", "visualization")
 
 __all__ = [*_WHERE]
+
+if "TUNEFLOW_GPU_FRACTION" in os.environ:  # a process of a trial that shares a GPU
+    import_module("tuneflow.gpu_share").limit_memory()
 
 registry.register("runner", "optimize", "tuneflow.runner.optimizing:optimize")
 registry.register("callbacks", "add", "tuneflow.callbacks.wiring:add_to")

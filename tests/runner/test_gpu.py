@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -60,8 +63,10 @@ def fills(config):
 
     if config["greedy"]:
         held = []
+        total = torch.cuda.mem_get_info()[1]
         while True:
             held.append(torch.empty(2**28, dtype=torch.uint8, device="cuda:0"))
+            Path(config["file"]).write_text(str(len(held) * 2**28 / total))
     tensor = torch.ones(1000, device="cuda:0")
     for step in range(20):
         time.sleep(0.1)
@@ -74,7 +79,7 @@ def test_out_of_memory_in_one_trial_leaves_the_other_alone(tmp_path) -> None:
     analysis = run(
         fills,
         tmp_path,
-        config={"greedy": tune.grid_search([True, False])},
+        config={"greedy": tune.grid_search([True, False]), "file": str(tmp_path / "held")},
         resources_per_trial={"cpu": 1, "gpu": 0.5},
         raise_on_failed_trial=False,
     )
@@ -83,7 +88,95 @@ def test_out_of_memory_in_one_trial_leaves_the_other_alone(tmp_path) -> None:
     assert modest.status == "TERMINATED"
     assert modest.last_result["training_iteration"] == 21
     # The greedy one was stopped at its half, and its process is gone with all that it held.
-    assert modest.last_result["share_left"] > 0.4
+    assert 0.4 < float((tmp_path / "held").read_text()) <= 0.5
+    assert modest.last_result["share_left"] > 0.6
+
+
+def breaks(config):
+    import torch
+
+    rows = torch.ones(4, 1, device="cuda:0")
+    tune.report(loss=1.0, pid=os.getpid())
+    if config["how"] != "well":
+        try:
+            rows[torch.tensor([9], device="cuda:0")].sum().item()  # no such row: the kernel fails, and CUDA with it
+        except RuntimeError:
+            if config["how"] == "raised":
+                raise
+    else:
+        tune.report(loss=float(rows.sum()), pid=os.getpid())
+
+
+@pytest.mark.parametrize("how", ["raised", "caught"])
+def test_a_kernel_that_failed_spoils_no_other_trial(how, tmp_path) -> None:
+    analysis = run(
+        breaks,
+        tmp_path,
+        config={"how": tune.grid_search([how, "well"])},
+        resources_per_trial={"gpu": 1},
+        max_concurrent_trials=1,
+        raise_on_failed_trial=False,
+    )
+    broken, well = analysis.trials
+    assert broken.status == ("ERROR" if how == "raised" else "TERMINATED")
+    assert well.last_result["loss"] == 4.0
+    assert broken.last_result["pid"] != well.last_result["pid"]
+
+
+class Ring:
+    """As a trainer and its model: nothing but the collector frees what it holds."""
+
+    def __init__(self, held):
+        self.me, self.held = self, held
+
+
+def leaves_memory(config):
+    import torch
+
+    reserved = torch.cuda.memory_reserved()
+    Ring(torch.ones(2**28, device="cuda:0"))  # 1 GiB
+    return {"loss": 0.0, "pid": os.getpid(), "before": reserved, "after": torch.cuda.memory_reserved()}
+
+
+def test_what_a_trial_left_on_its_gpu_is_freed_before_the_next(tmp_path) -> None:
+    common = {"num_samples": 2, "max_concurrent_trials": 1, "resources_per_trial": {"gpu": 1}}
+    first, second = [trial.last_result for trial in run(leaves_memory, tmp_path, **common).trials]
+    assert first["pid"] == second["pid"]
+    assert (first["before"], second["before"]) == (0, 0)
+    assert first["after"] >= 2**30
+
+
+DRIVER = """
+import json, sys
+from pathlib import Path
+import tuneflow as tune
+
+def holds_uvm():  # which CUDA opens, and NVML does not
+    return any(path.is_symlink() and "nvidia-uvm" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir())
+
+def train(config):
+    import torch
+    loss = torch.ones(3, device=tune.get_trial().device).sum()
+    tune.report(loss=loss)
+    return {"loss": loss * 2}
+
+if __name__ == "__main__":
+    analysis = tune.run(
+        train, metric="loss", mode="min", storage_path=sys.argv[1], resources_per_trial={"gpu": 1}, verbose=0
+    )
+    torch = sys.modules.get("torch")
+    is_started = torch is not None and torch.cuda.is_initialized()
+    rows = [row["loss"] for row in analysis.trials[0].results]
+    print(json.dumps([rows, is_started or holds_uvm()]))
+"""
+
+
+def test_tensors_of_a_trial_start_no_cuda_in_the_driver(tmp_path) -> None:
+    (tmp_path / "driver.py").write_text(DRIVER)
+    line = [sys.executable, str(tmp_path / "driver.py"), str(tmp_path / "results")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [[3.0, 6.0], False]
 
 
 def sees_nothing(config):
@@ -111,10 +204,8 @@ def test_the_driver_holds_no_context(tmp_path) -> None:
             pynvml.nvmlShutdown()
 
     look = Look()
-    config = {"greedy": False}
+    config = {"greedy": False, "file": ""}
     run(fills, tmp_path, config=config, resources_per_trial={"cpu": 1, "gpu": 1}, callbacks=[look])
-    assert os.getpid() not in look.pids
-    import sys
-
+    assert os.getpid() not in look.pids  # in a container these are ids of the machine's, or none
     torch = sys.modules.get("torch")
     assert torch is None or not torch.cuda.is_initialized()

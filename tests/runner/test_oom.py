@@ -9,6 +9,7 @@ import pytest
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument, OutOfMemory
+from tuneflow.trainable.program_end import describe, ran_out_of_memory
 
 
 class OutOfMemoryError(RuntimeError):
@@ -70,3 +71,38 @@ def test_a_retry_that_runs_out_again_is_given_up(tmp_path) -> None:
 def test_what_to_do_is_checked(tmp_path) -> None:
     with pytest.raises(InvalidArgument, match="on_oom='panic' must be 'fail', 'prune' or 'retry'"):
         run(always, tmp_path, on_oom="panic")
+
+
+MESSAGES = [
+    "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
+    "CUDA driver error: out of memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes.",
+    "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_errors_whose_names_do_not_tell_are_known_by_what_they_say(message) -> None:
+    error = RuntimeError(message)
+    assert ran_out_of_memory(error)
+    outer = ValueError("the model does not train")
+    assert not ran_out_of_memory(outer)
+    outer.__cause__ = error
+    assert ran_out_of_memory(outer)
+    line = f"RuntimeError: {message}".splitlines()[0]
+    for prefix in ("", "[rank1]: ", "[rank0]: torch."):
+        assert describe(1, [prefix + line], is_oom_likely=False)[1]
+    assert not describe(1, [message.splitlines()[0]], is_oom_likely=False)[1]  # said, and perhaps survived
+
+
+def test_other_errors_of_a_gpu_are_no_lack_of_memory() -> None:
+    for text in (
+        "CUDA error: device-side assert triggered",
+        "no CUDA-capable device is detected",
+        "out of memory cards",
+    ):
+        assert not ran_out_of_memory(RuntimeError(text))
+    assert ran_out_of_memory(OSError(12, "Cannot allocate memory"))
+    assert not ran_out_of_memory(OSError(28, "No space left on device"))

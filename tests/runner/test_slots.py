@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument, ResourcesUnavailable
-from tuneflow.runner import gpus
+from tuneflow.runner import gpus, resources
 from tuneflow.runner.gpus import find_gpus, visible_names
 from tuneflow.runner.resources import Resources, check_fits, machine, request_from, times_in_shares
 from tuneflow.runner.slots import Slots, worker_environment
@@ -139,6 +139,60 @@ def test_devices_are_listed_by_uuid_and_mig_instances_in_place_of_their_device(m
     assert nvml.n_open == 0
 
 
+class _Refusing(_Nvml):
+    """Four GPUs: one that is kept from this process, one that was lost, one in MIG mode without an instance."""
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 4
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        if index == 1:
+            raise self.NVMLError("Insufficient Permissions")
+        return f"gpu{index}"
+
+    def nvmlDeviceGetMigMode(self, device: str) -> tuple[int, int]:
+        return int(device == "gpu3"), 0
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, device: str, index: int) -> str:
+        raise self.NVMLError("Not Found")
+
+    def nvmlDeviceGetUUID(self, device: str) -> str:
+        if device == "gpu2":
+            raise self.NVMLError("GPU is lost")
+        return device.replace("gpu", "GPU-")
+
+
+def test_devices_that_cannot_be_used_are_left_out_and_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", _Refusing())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine().gpu == 1
+    found = find_gpus({})
+    assert found.names == ("GPU-0",)
+    assert find_gpus({"CUDA_VISIBLE_DEVICES": "0,1,2"}).names == ("0", "1")  # CUDA counts the two that answer
+    with pytest.raises(ResourcesUnavailable, match=r"device 1 .*Permissions; device 2 .*lost; device 3 .*no instance"):
+        check_fits(Resources(gpu=2), machine())
+
+
+def test_a_driver_that_answers_and_lists_nothing_stops_no_run(monkeypatch) -> None:
+    nvml = _Nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+
+    def refuse() -> int:
+        raise nvml.NVMLError("Unknown Error")
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetCount", refuse)
+    assert find_gpus({}) == ((), "NVIDIA's driver does not list its devices: Unknown Error")
+    assert nvml.n_open == 0
+
+
+def test_mig_instances_make_no_larger_device(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", _Nvml())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert check_fits(Resources(gpu=1), machine()) >= 1
+    with pytest.raises(ResourcesUnavailable, match="CUDA shows a process no more than one instance; ask for gpu=1"):
+        check_fits(Resources(gpu=2), machine())
+
+
 def test_a_machine_without_nvml_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -196,6 +250,7 @@ def test_each_worker_sees_its_own_devices_and_threads(tmp_path, monkeypatch) -> 
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(gpus.os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    monkeypatch.setattr(resources, "cpu_quota", lambda: None)
     common = {"metric": "loss", "mode": "min", "storage_path": tmp_path, "verbose": 0, "num_samples": 2}
     whole = tune.run(seen, name="whole", resources_per_trial={"cpu": 2, "gpu": 1}, **common)
     found = [trial.last_result for trial in whole.trials]
@@ -220,7 +275,7 @@ def test_trials_do_not_write_into_the_drivers_own_run(tmp_path, monkeypatch) -> 
 
 
 def test_torch_is_limited_when_it_is_imported(monkeypatch) -> None:
-    from tuneflow.runner import gpu_share
+    from tuneflow import gpu_share
 
     calls = []
     cuda = SimpleNamespace(
@@ -235,6 +290,10 @@ def test_torch_is_limited_when_it_is_imported(monkeypatch) -> None:
 
 
 def limited(config):
+    import importlib.util
+
+    for _ in range(2):  # as libraries do that only want to know whether it is there
+        assert importlib.util.find_spec("torch").loader.get_filename("torch")
     import torch
 
     queued = [call for call, _ in torch.cuda._queued_calls] if hasattr(torch.cuda, "_queued_calls") else []
@@ -249,4 +308,24 @@ def test_a_shared_gpu_worker_imports_torch_as_always(tmp_path, monkeypatch) -> N
     plain = tune.run(limited, name="plain", **common)
     assert shared.trials[0].last_result["origin"] == "SourceFileLoader"
     assert shared.best_result["loss"] == plain.best_result["loss"] + 1
+    tune.shutdown_workers()
+
+
+PROGRAM = """
+import torch
+before = len(torch.cuda._queued_calls)
+import tuneflow
+tuneflow.report(loss=len(torch.cuda._queued_calls) - before)
+"""
+
+
+def test_a_program_that_imports_tuneflow_is_limited_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    (tmp_path / "train.py").write_text(PROGRAM)
+    common = {"metric": "loss", "mode": "min", "storage_path": tmp_path, "verbose": 0}
+    program = tune.script(tmp_path / "train.py")
+    shared = tune.run(program, name="shared", resources_per_trial={"gpu": 0.5}, **common)
+    whole = tune.run(program, name="whole", resources_per_trial={"gpu": 1}, **common)
+    assert (shared.best_result["loss"], whole.best_result["loss"]) == (1, 0)
     tune.shutdown_workers()

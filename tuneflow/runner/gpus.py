@@ -44,12 +44,15 @@ def find_gpus(environment: Mapping[str, str] | None = None) -> Gpus:
     except pynvml.NVMLError as error:
         return Gpus((), f"NVIDIA's driver does not answer: {error}")
     try:
-        uuids, n_devices = _uuids(pynvml)
+        uuids, n_devices, problem = _uuids(pynvml)
+    except pynvml.NVMLError as error:
+        return Gpus((), f"NVIDIA's driver does not list its devices: {error}")
     finally:
         pynvml.nvmlShutdown()
     if visible is None:
-        return Gpus(tuple(uuids))
-    return Gpus(visible_names(visible, uuids, n_devices), f"CUDA_VISIBLE_DEVICES={visible}")
+        return Gpus(tuple(uuids), problem)
+    problems = (f"CUDA_VISIBLE_DEVICES={visible}", problem)
+    return Gpus(visible_names(visible, uuids, n_devices), "; ".join(filter(None, problems)))
 
 
 def visible_names(visible: str, uuids: list[str] | None, n_devices: int | None = None) -> tuple[str, ...]:
@@ -76,30 +79,45 @@ def visible_names(visible: str, uuids: list[str] | None, n_devices: int | None =
     return tuple(names)
 
 
-def _uuids(nvml: Any) -> tuple[list[str], int]:
-    """UUIDs of all devices, those of the instances in place of a device that is split by MIG; and the device count."""
+def _uuids(nvml: Any) -> tuple[list[str], int, str]:
+    """UUIDs of all devices, those of the instances in place of a device that is split by MIG; how many devices; and
+    which are not this process's.
+
+    NVML counts the devices of the whole machine, and refuses those that a scheduler or a container keeps from this
+    process, or that have fallen off the bus. CUDA does not count these.
+    """
     uuids: list[str] = []
-    count = nvml.nvmlDeviceGetCount()
-    for index in range(count):
-        device = nvml.nvmlDeviceGetHandleByIndex(index)
-        instances = _mig_instances(nvml, device)
-        uuids += [_text(nvml.nvmlDeviceGetUUID(found)) for found in (instances or [device])]
-    return uuids, count
+    n_devices = 0
+    problems: list[str] = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            device = nvml.nvmlDeviceGetHandleByIndex(index)
+            found = [_text(nvml.nvmlDeviceGetUUID(part)) for part in _parts(nvml, device)]
+        except nvml.NVMLError as error:
+            problems.append(f"device {index} of the machine cannot be used: {error}")
+            continue
+        n_devices += 1
+        if not found:
+            problems.append(f"device {index} of the machine is in MIG mode and has no instance")
+        uuids += found
+    return uuids, n_devices, "; ".join(problems)
 
 
-def _mig_instances(nvml: Any, device: Any) -> list[Any]:
+def _parts(nvml: Any, device: Any) -> list[Any]:
+    """The device; of one in MIG mode its instances, since CUDA takes nothing else of it."""
     try:
-        current, _ = nvml.nvmlDeviceGetMigMode(device)
-        if not current:
-            return []
-        found = []
-        for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(device)):
-            try:
-                found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, index))
-            except nvml.NVMLError:  # a place that holds no instance
-                continue
+        is_split, _ = nvml.nvmlDeviceGetMigMode(device)
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(device) if is_split else 0
     except nvml.NVMLError:  # a device that cannot be split
-        return []
+        return [device]
+    if not is_split:
+        return [device]
+    found = []
+    for index in range(count):
+        try:
+            found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, index))
+        except nvml.NVMLError:  # a place that holds no instance
+            continue
     return found
 
 

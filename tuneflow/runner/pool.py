@@ -27,6 +27,10 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _OWN_RUN}
 
 
+def _devices(environment: tuple[tuple[str, str], ...]) -> set[str]:
+    return set(filter(None, dict(environment).get("CUDA_VISIBLE_DEVICES", "").split(",")))
+
+
 class WorkerProcess:
     """One worker and the pipe to it.
 
@@ -148,8 +152,12 @@ class Pool:
                 elif worker.environment == environment:
                     del self._idle[index]
                     return worker
-            if self._idle:  # one in, one out: workers for other devices or thread counts would only pile up
-                other = self._idle.pop(0)
+            # One in, one out: workers for other devices or thread counts would only pile up. All of those that hold
+            # a GPU of the new one's go: even an idle one has its CUDA there, and what its modules keep.
+            devices = _devices(environment)
+            rivals = [worker for worker in self._idle if devices & _devices(worker.environment)]
+            for other in rivals or self._idle[:1]:
+                self._idle.remove(other)
                 other.dismiss()
                 self._dismissed.append(other)
         return WorkerProcess(environment)

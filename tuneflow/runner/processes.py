@@ -163,8 +163,12 @@ class ProcessExecutor(Executor):
         if isinstance(event, (Finished, Failed)):
             self._vacate(seat)
             self._slots.give_back(seat.taken)
-            if isinstance(event, Failed) and event.is_out_of_memory:
-                self._bury(seat)  # a traceback that is kept somewhere would keep the memory
+            # A traceback that is kept somewhere would keep the memory, and CUDA may be broken after an error.
+            is_spent = (
+                event.is_spent if isinstance(event, Finished) else event.is_out_of_memory or bool(seat.taken.devices)
+            )
+            if is_spent:
+                self._bury(seat)
             else:
                 self._pool.put_back(seat.worker)
         return event

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, ResourcesUnavailable
+from tuneflow.runner.cgroups import cpu_quota, memory_limit_bytes
 from tuneflow.runner.gpus import find_gpus
 
 __all__ = ["Available", "Resources", "check_fits", "machine", "request_from", "times_in_shares"]
@@ -92,16 +93,26 @@ def times_in_shares(shares: tuple[float, ...], gpu: float) -> int:
 
 
 def machine() -> Resources:
-    """What this process may use: the CPUs of its affinity mask, the visible GPUs, the memory. CUDA is not started."""
+    """What this process may use: CPUs, visible GPUs, memory. CUDA is not started.
+
+    CPUs are those of the affinity mask, and no more than the time that a container may take of them (at least 1);
+    memory is the machine's, or what the container may hold.
+    """
     try:
-        cpus = len(os.sched_getaffinity(0))
+        cpus = float(len(os.sched_getaffinity(0)))
     except AttributeError:
-        cpus = os.cpu_count() or 1
+        cpus = float(os.cpu_count() or 1)
+    quota = cpu_quota()
+    if quota is not None:
+        cpus = min(cpus, max(1.0, quota))
     try:
         memory_bytes = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError, AttributeError):
         memory_bytes = 0.0
-    return Resources(cpu=float(cpus), gpu=float(len(find_gpus().names)), memory_bytes=max(0.0, memory_bytes))
+    limit = memory_limit_bytes()
+    if limit is not None and (limit < memory_bytes or memory_bytes <= 0):
+        memory_bytes = limit
+    return Resources(cpu=cpus, gpu=float(len(find_gpus().names)), memory_bytes=max(0.0, memory_bytes))
 
 
 def request_from(given: Mapping[str, Any] | Resources | None) -> Resources:
@@ -144,5 +155,10 @@ def check_fits(request: Resources, total: Resources) -> int:
             hint = f" ({problem})" if problem else ""
         raise ResourcesUnavailable(
             f"a trial asks for {request}, but there is only {total}{hint}; ask for less per trial"
+        )
+    if request.gpu > 1 and any(name.startswith("MIG-") for name in find_gpus().names):
+        raise ResourcesUnavailable(
+            f"a trial asks for {request.gpu:g} GPUs, and there are MIG instances among those here: CUDA shows a "
+            f"process no more than one instance; ask for gpu=1, or leave the instances out of CUDA_VISIBLE_DEVICES"
         )
     return n_slots

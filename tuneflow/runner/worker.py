@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import os
 import pickle
 import signal
@@ -14,7 +13,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tuneflow.errors import UsageError
-from tuneflow.runner.gpu_share import limit_memory
+from tuneflow.gpu_share import limit_memory
+from tuneflow.runner.events import pack_event
+from tuneflow.runner.leftovers import clear, is_cuda_broken
 from tuneflow.runner.output import OutputFiles, last_output
 from tuneflow.runner.surroundings import Surroundings
 from tuneflow.trainable.messages import Assignment, Event, Failed, Finished
@@ -47,13 +48,7 @@ class _Pipe:
     def send(self, event: Event) -> None:
         if os.getpid() != self._pid:
             raise UsageError("a process that a trial has forked cannot report; report from the trial itself")
-        try:
-            payload = pickle.dumps(event, pickle.HIGHEST_PROTOCOL)
-        except Exception:
-            import cloudpickle
-
-            payload = cloudpickle.dumps(event)
-        self._connection.send_bytes(payload)
+        self._connection.send_bytes(pack_event(event))
 
 
 def _watch(parent: int, output: OutputFiles) -> None:
@@ -115,6 +110,7 @@ def _serve(connection: Connection, output: OutputFiles) -> bool:
             trainables[key] = blob
         elif kind == "run":
             trial, attempt, default_kind, blob = payload
+            is_heavy = True
             try:
                 assignment = pickle.loads(blob)
             except Exception as error:
@@ -123,6 +119,12 @@ def _serve(connection: Connection, output: OutputFiles) -> bool:
             else:
                 output.begin(assignment.folder, echo=assignment.echo, has_run=assignment.has_run)
                 event = _run(assignment, default_kind, trainables, pipe)
+                is_failed = isinstance(event, Failed)
+                is_heavy = bool(assignment.gpu or assignment.memory_bytes) or is_failed
+                if assignment.gpu and isinstance(event, Finished) and is_cuda_broken():
+                    event = event._replace(is_spent=True)
+                if assignment.gpu and (is_failed or event.is_spent):
+                    is_heavy = False  # the driver ends this process: CUDA, perhaps broken, is left alone
                 if isinstance(event, Failed):
                     output.flush()
                     event = event._replace(output=last_output(assignment.folder, pid))
@@ -133,9 +135,9 @@ def _serve(connection: Connection, output: OutputFiles) -> bool:
                 pipe.send(event if isinstance(event, Finished) and _is_simple(event.value) else _sendable(event))
             except (BrokenPipeError, ConnectionError):
                 return False
-            if isinstance(event, Failed):
+            if is_heavy:  # the next trial has a right to all of its GPU and memory
                 del event
-                gc.collect()
+                clear()
 
 
 def _is_simple(value: Any) -> bool:

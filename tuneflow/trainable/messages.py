@@ -201,6 +201,7 @@ class Finished(NamedTuple):
         value: what it returned.
         is_pruned: it raised Optuna's ``TrialPruned``.
         kind: "config", "trial" or "class": how the return value is to be read.
+        is_spent: its process is of no use to other trials.
     """
 
     trial: int
@@ -208,6 +209,7 @@ class Finished(NamedTuple):
     value: Any
     is_pruned: bool
     kind: str
+    is_spent: bool = False
 
 
 class Failed(NamedTuple):

@@ -15,6 +15,7 @@ from tuneflow.pruners.base import Continue, Exploit
 from tuneflow.trainable import session as sessions
 from tuneflow.trainable.class_api import Trainable
 from tuneflow.trainable.messages import Failed, Finished
+from tuneflow.trainable.program_end import ran_out_of_memory
 from tuneflow.trainable.session import Session, TrialInterrupt
 from tuneflow.trainable.session_trial import SessionTrial
 
@@ -221,7 +222,7 @@ def failure(session: Session, error: BaseException) -> Failed:
         error,
         "".join(traceback.format_exception_only(type(error), error)).strip(),
         text,
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError",
+        ran_out_of_memory(error),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ def limit_memory() -> None:
     """Sees to it that torch, now or when it is imported, allocates no more than this process's share of its GPU.
 
     The share stands in the environment (``TUNEFLOW_GPU_FRACTION``); nothing happens where it does not. CUDA is not
-    started by this: the limit is set when the trial starts it.
+    started by this: the limit is set when the trial starts it. Called when tuneflow is imported, so that it holds in
+    the processes of a trial too, those of a script that imports tuneflow among them.
     """
     fraction = os.environ.get(_VARIABLE)
     if not fraction:
@@ -38,7 +38,7 @@ def _limit(torch: Any, fraction: float) -> None:
 
 
 class _TorchFinder(importlib.abc.MetaPathFinder):
-    """Stands before the other finders and waits for torch."""
+    """Stands before the other finders until torch has been imported; libraries only ask whether it is there, too."""
 
     def __init__(self, fraction: float) -> None:
         self._fraction = fraction
@@ -48,26 +48,38 @@ class _TorchFinder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != "torch":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._fraction)
-        return spec
+        for finder in [finder for finder in sys.meta_path if finder is not self]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self)
+                return spec
+        return None
+
+    def take_over(self, torch: ModuleType) -> None:
+        """Torch has been imported."""
+        _limit(torch, self._fraction)
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
 
 
 class _Loader(importlib.abc.Loader):
     """Loads torch as it would be, then sets the limit."""
 
-    def __init__(self, inner: Any, fraction: float) -> None:
+    def __init__(self, inner: Any, finder: _TorchFinder) -> None:
         self._inner = inner
-        self._fraction = fraction
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         created: ModuleType | None = self._inner.create_module(spec)
         return created
 
     def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._inner
         if module.__spec__ is not None:
             module.__spec__.loader = self._inner
         self._inner.exec_module(module)
-        _limit(module, self._fraction)
+        self._finder.take_over(module)
