@@ -49,7 +49,8 @@ class _TorchFinder(importlib.abc.MetaPathFinder):
         if fullname != "torch":
             return None
         for finder in [finder for finder in sys.meta_path if finder is not self]:
-            spec = finder.find_spec(fullname, path, target)
+            find = getattr(finder, "find_spec", None)
+            spec = None if find is None else find(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
                     spec.loader = _Loader(spec.loader, self)

@@ -58,12 +58,11 @@ def test_lightning_pbt(run):
 
 
 @pytest.mark.slow
-def test_two_half_gpus():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def test_two_half_gpus(device):
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "two_half_gpus.py"), "--quick"],
         capture_output=True, text=True, check=False, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    share = re.search(r"^each trial gets (.+)$", done.stdout, re.MULTILINE)[1]
-    device = "cuda:0" if "gpu" in share else "cpu"
     assert re.findall(r" on (\S+) \(visible", done.stdout) == [device] * 2

@@ -110,7 +110,7 @@ def _serve(connection: Connection, output: OutputFiles) -> bool:
             trainables[key] = blob
         elif kind == "run":
             trial, attempt, default_kind, blob = payload
-            is_heavy = True
+            leaves_much = True
             try:
                 assignment = pickle.loads(blob)
             except Exception as error:
@@ -119,13 +119,11 @@ def _serve(connection: Connection, output: OutputFiles) -> bool:
             else:
                 output.begin(assignment.folder, echo=assignment.echo, has_run=assignment.has_run)
                 event = _run(assignment, default_kind, trainables, pipe)
-                is_failed = isinstance(event, Failed)
-                is_heavy = bool(assignment.gpu or assignment.memory_bytes) or is_failed
-                if assignment.gpu and isinstance(event, Finished) and is_cuda_broken():
-                    event = event._replace(is_spent=True)
-                if assignment.gpu and (is_failed or event.is_spent):
-                    is_heavy = False  # the driver ends this process: CUDA, perhaps broken, is left alone
-                if isinstance(event, Failed):
+                if isinstance(event, Finished):
+                    event = event._replace(is_spent=bool(assignment.gpu) and is_cuda_broken())
+                    leaves_much = bool(assignment.gpu or assignment.memory_bytes) and not event.is_spent
+                else:
+                    leaves_much = not assignment.gpu  # else the driver ends this process, whose CUDA may be broken
                     output.flush()
                     event = event._replace(output=last_output(assignment.folder, pid))
                 output.end()
@@ -135,7 +133,7 @@ def _serve(connection: Connection, output: OutputFiles) -> bool:
                 pipe.send(event if isinstance(event, Finished) and _is_simple(event.value) else _sendable(event))
             except (BrokenPipeError, ConnectionError):
                 return False
-            if is_heavy:  # the next trial has a right to all of its GPU and memory
+            if leaves_much:  # the next trial has a right to all of its GPU and memory
                 del event
                 clear()
 

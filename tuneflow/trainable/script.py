@@ -57,9 +57,10 @@ def script(
 
     Args:
         program: a Python file, which this interpreter runs; the name of a program, looked for beside this interpreter
-            and then in ``PATH``; or a list, the program and its arguments: ``["torchrun", "--nproc-per-node=2",
-            "train.py", "--lr={lr}"]``. The text after ``-c`` of a shell or of Python is left as it is, and gets values
-            as ``$1`` or from the environment: ``["bash", "-c", 'train --lr "$1" | tee log', "-", "{lr}"]``.
+            and then in ``PATH``; or a list, the program and its arguments: ``["torchrun", "--standalone",
+            "--nproc-per-node=2", "train.py", "--lr={lr}"]``. The text after ``-c`` of a shell or of Python is left
+            as it is, and gets values as ``$1`` or from the environment: ``["bash", "-c", 'train --lr "$1" | tee log',
+            "-", "{lr}"]``.
         args: arguments, split as a shell would split them before values are filled in; or a list, for full control.
         env: environment variables, on top of this process's own: ``{"LR": "{lr}"}``.
         metrics: a regular expression that finds metrics in a line of output, with groups ``name`` and ``value``, or
