@@ -73,6 +73,7 @@ def test_memory_is_counted_where_a_trial_asks_for_it() -> None:
         ("GPU-aaa1,GPU-bbb", ("GPU-aaa1", "GPU-bbb")),
         ("GPU-a,GPU-bbb", ()),
         ("MIG-ccc", ("MIG-ccc",)),
+        ("MIG-GPU-aaa1/1/0,MIG-GPU-aaa1", ("MIG-GPU-aaa1/1/0",)),
         ("1,1", ("1",)),
         (" 0 , 1 ", ("0", "1")),
         ("nonsense,0", ()),

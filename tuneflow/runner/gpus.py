@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 __all__ = ["Gpus", "find_gpus", "visible_names"]
+
+
+_OF_PARENT = re.compile(r"MIG-GPU-[0-9a-f-]+/\d+/\d+$")
 
 
 class Gpus(NamedTuple):
@@ -71,7 +75,9 @@ def visible_names(visible: str, uuids: list[str] | None, n_devices: int | None =
             is_device = count is None or int(name) < count
         else:  # a UUID may be cut short where it stays unique; "none" and "-1", which hide all, are none
             is_device = name.startswith(("GPU-", "MIG-")) and (
-                uuids is None or sum(uuid.startswith(name) for uuid in uuids) == 1
+                uuids is None
+                or sum(uuid.startswith(name) for uuid in uuids) == 1
+                or _OF_PARENT.match(name) is not None  # CUDA's other name of an instance, which NVML no longer gives
             )
         if not is_device or name in names:
             break
