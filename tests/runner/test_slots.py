@@ -330,3 +330,23 @@ def test_a_program_that_imports_tuneflow_is_limited_too(tmp_path, monkeypatch) -
     whole = tune.run(program, name="whole", resources_per_trial={"gpu": 1}, **common)
     assert (shared.best_result["loss"], whole.best_result["loss"]) == (1, 0)
     tune.shutdown_workers()
+
+
+def asked(config):
+    trial = tune.get_trial()
+    return {"loss": config["x"], "device": trial.device, "cpu": trial.resources["cpu"]}
+
+
+def test_the_same_resources_are_there_inline_one_trial_at_a_time(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda pid: set(range(2)), raising=False)
+    monkeypatch.setattr(resources, "cpu_quota", lambda: None)
+    common = {"metric": "loss", "mode": "min", "storage_path": tmp_path, "verbose": 0, "executor": "inline"}
+    one = tune.run(asked, {"x": 1}, resources_per_trial={"cpu": 2, "gpu": 1}, **common)
+    assert (one.best_result["device"], one.best_result["cpu"]) == ("cuda:0", 2)
+    with pytest.raises(ResourcesUnavailable, match="asks for 1 CPU, 2 GPU, but there is only 2 CPU, 1 GPU"):
+        tune.run(asked, {"x": 1}, resources_per_trial={"gpu": 2}, **common)
+    space = {"x": tune.uniform(0, 1)}
+    small = {"resources_per_trial": {"cpu": 0.5}, "num_samples": 4, "deterministic": True}
+    assert [trial.status for trial in tune.run(asked, space, **small, **common).trials] == ["TERMINATED"] * 4

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tuneflow.clock import Clock
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.resources import Resources
+from tuneflow.runner.resources import Resources, machine
 from tuneflow.trainable.messages import Assignment, Event
 from tuneflow.trainable.running import kind_of, run
 from tuneflow.trainable.session import Session
@@ -15,17 +16,30 @@ from tuneflow.trainable.session import Session
 __all__ = ["InlineExecutor"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place(Resources):
+    """Room for one trial, however little it asks for, and for none that asks for more than there is."""
+
+    def times_that_fit(self, request: Resources) -> int:
+        return min(1, Resources.times_that_fit(self, request))
+
+
 class InlineExecutor(Executor):
     """Runs each trial inside ``poll``: breakpoints, profilers and notebooks see it as any other call.
 
     Args:
+        total: what there is for a trial; the whole machine by default.
         clock: where times come from.
         default_kind: how to call a function of one argument whose name does not tell.
     """
 
     needs_pickling: ClassVar[bool] = False
 
-    def __init__(self, *, clock: Clock | None = None, default_kind: Any = "config") -> None:
+    def __init__(
+        self, total: Resources | None = None, *, clock: Clock | None = None, default_kind: Any = "config"
+    ) -> None:
+        has = total or machine()
+        self._total = _Place(cpu=has.cpu, gpu=has.gpu, memory_bytes=has.memory_bytes)
         self._clock = clock
         self._default_kind = default_kind
         self._waiting: Assignment | None = None
@@ -75,10 +89,10 @@ class InlineExecutor(Executor):
         self._waiting = None
 
     def free(self) -> Resources:
-        return self.total() if self._waiting is None else Resources(cpu=0.0)
+        return self._total if self._waiting is None else Resources(cpu=0.0)
 
     def total(self) -> Resources:
-        return Resources(cpu=1.0)
+        return self._total
 
     def shutdown(self) -> None:
         self._waiting = None

@@ -29,7 +29,7 @@ def executor_from(
     if isinstance(given, Executor):
         return given, False
     if given == "inline":
-        return InlineExecutor(default_kind=default_kind), True
+        return InlineExecutor(total, default_kind=default_kind), True
     if given == "processes":
         return ProcessExecutor(total, default_kind=default_kind), True
     if isinstance(given, str):
