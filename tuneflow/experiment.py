@@ -107,7 +107,7 @@ def run(
         points_to_evaluate: configurations to try first; missing entries are sampled.
         max_concurrent_trials: trials at a time; as many as fit by default.
         resources_per_trial: ``{"cpu": 1, "gpu": 0.5}``; ``"memory_bytes"`` limits what a trial's processes hold.
-        executor: "processes" (default), "inline", "ray", "simulated", or an ``Executor``.
+        executor: "processes" (default), "inline", "simulated", or an ``Executor``.
         time_budget_s: seconds, or a ``datetime.timedelta``, after which the run ends.
         trial_timeout_s: hard limit on one attempt of a trial, in seconds.
         max_failures: further attempts that a failed trial gets, from its last checkpoint; -1 for no limit.

@@ -7,9 +7,10 @@ or ``executor="ray"`` find theirs without the core importing an integration.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from tuneflow.errors import MissingLibrary, UnknownName
+from tuneflow.errors import MissingLibrary, UnknownName, UsageError
 
 __all__ = ["Entry", "known", "register", "resolve"]
 
@@ -47,6 +48,7 @@ def resolve(kind: str, name: str) -> Any:
     Raises:
         UnknownName: the name is not registered; the message lists those that are.
         MissingLibrary: its library is not installed; the message says which extra to install.
+        UsageError: the name is kept for a later version.
     """
     try:
         entry = _entries[kind][name]
@@ -56,6 +58,11 @@ def resolve(kind: str, name: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
+        if error.name == module and entry.library and find_spec(entry.library) is not None:
+            raise UsageError(
+                f"{kind} {name!r} is a name kept for later: this version of tuneflow holds nothing behind it. Known are: "
+                f"{', '.join(other for other in known(kind) if other != name)}"
+            ) from None
         if entry.library:
             raise MissingLibrary(entry.library, entry.extra) from error
         raise

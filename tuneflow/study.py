@@ -196,7 +196,7 @@ class Study(AdoptingStudy):
             n_jobs: trials at a time, -1 for as many as the machine has room for. More than one run in worker
                 processes.
             resources: of each trial, ``{"cpu": 2, "gpu": 0.5}``; needs processes.
-            executor: "inline", "processes", "ray", "simulated", or an ``Executor``.
+            executor: "inline", "processes", "simulated", or an ``Executor``.
             callbacks: listeners (``tuneflow.callbacks.Callback``), or Optuna's ``callback(study, trial)``.
             catch: exceptions of the objective that only fail their trial; any other ends the run.
             gc_after_trial: collect garbage after each trial, in the process that ran it, as in Optuna.

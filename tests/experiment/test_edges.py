@@ -82,6 +82,15 @@ def test_messages_name_what_the_caller_wrote(arguments: Any, error: type[Excepti
     assert not Path("results").exists()
 
 
+def test_a_name_that_is_kept_for_later_is_not_blamed_on_a_library_that_is_there(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("ray.py").write_text("")
+    with pytest.raises(
+        UsageError, match=r"executor 'ray' is a name kept for later.* Known are: inline, processes, sim"
+    ):
+        run(executor="ray")
+
+
 def test_optimize_speaks_of_its_own_arguments() -> None:
     study = tune.create_study()
     with pytest.raises(InvalidArgument, match="timeout=-1 must be"):
