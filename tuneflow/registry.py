@@ -7,7 +7,6 @@ or ``executor="ray"`` find theirs without the core importing an integration.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from tuneflow.errors import MissingLibrary, UnknownName, UsageError
@@ -58,11 +57,16 @@ def resolve(kind: str, name: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if error.name == module and entry.library and find_spec(entry.library) is not None:
+        if error.name == module and entry.library and _is_there(entry.library):
             raise UsageError(
-                f"{kind} {name!r} is a name kept for later: this version of tuneflow holds nothing behind it. Known are: "
-                f"{', '.join(other for other in known(kind) if other != name)}"
+                f"{kind} {name!r} is a name kept for later: this version of tuneflow has nothing behind it"
             ) from None
         if entry.library:
             raise MissingLibrary(entry.library, entry.extra) from error
         raise
+
+
+def _is_there(library: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(library) is not None

@@ -85,9 +85,7 @@ def test_messages_name_what_the_caller_wrote(arguments: Any, error: type[Excepti
 def test_a_name_that_is_kept_for_later_is_not_blamed_on_a_library_that_is_there(monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(Path.cwd()))
     Path("ray.py").write_text("")
-    with pytest.raises(
-        UsageError, match=r"executor 'ray' is a name kept for later.* Known are: inline, processes, sim"
-    ):
+    with pytest.raises(UsageError, match=r"executor 'ray' is a name kept for later"):
         run(executor="ray")
 
 
