@@ -105,7 +105,9 @@ def __getattr__(name: str) -> Any:
     ):
         value = import_module(f"tuneflow.{name}")
     else:
-        raise AttributeError(f"module 'tuneflow' has no attribute {name!r}")
+        from tuneflow.moved import lacks
+
+        raise lacks(__name__, name)
     globals()[name] = value
     return value
 

@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.moved import lacks_attribute
 from tuneflow.objects import restored
 from tuneflow.stoppers.threshold import entry as entry_of
 
@@ -36,7 +37,7 @@ _NOTES = ".tuneflow.json"
 
 
 class Checkpoint:
-    """A folder that holds what a trial needs to go on.
+    """A folder that holds what a trial needs to go on. It is a path too: ``os.path.join(checkpoint, "model.pt")``.
 
     Example:
         >>> import tempfile
@@ -92,6 +93,14 @@ class Checkpoint:
         with self.as_directory() as source:
             shutil.copytree(source, target, dirs_exist_ok=True)
         return target
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise lacks_attribute(self, name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Checkpoint) and self.path == other.path

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from tuneflow.analysis import ExperimentAnalysis
 from tuneflow.arguments import check_real, spelt
@@ -21,9 +21,10 @@ from tuneflow.callbacks.wording import constants_of
 from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
-from tuneflow.errors import InvalidArgument, TrialsFailed, TuneflowWarning
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialsFailed, TuneflowWarning
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
 from tuneflow.hyperparameters import HyperParameters, Objective
+from tuneflow.moved import refuse_unknown
 from tuneflow.recall import remember
 from tuneflow.runner.batching import BatchingLoop
 from tuneflow.runner.executor import Executor
@@ -84,6 +85,7 @@ def run(
     resume: bool | str = False,
     seed: int | None = None,
     deterministic: bool = False,
+    **unknown: NoReturn,
 ) -> ExperimentAnalysis:
     """Runs trials of ``trainable`` over the space ``config`` and returns what they found.
 
@@ -131,6 +133,7 @@ def run(
         seed: fixes every configuration and decision of a sequential or deterministic run.
         deterministic: handles events in logical order, so that the same seed gives the same run for a given
             number of slots.
+        unknown: refused, with what to write instead.
 
     Returns:
         The analysis of the finished run.
@@ -139,8 +142,15 @@ def run(
         ExperimentExists: the folder is there and ``resume`` is False.
         TrialsFailed: trials failed; its attribute ``analysis`` holds the rest.
         InvalidArgument: an argument that breaks a rule, before anything runs.
+        InvalidArgumentType: an argument that is unknown, or of the wrong kind.
     """
-    given = {name: value for name, value in locals().items() if name not in _PLACES}
+    given = {name: value for name, value in locals().items() if name not in (*_PLACES, "unknown")}
+    refuse_unknown("tune.run", unknown, [*given, *_PLACES])
+    if isinstance(config, str):
+        raise InvalidArgumentType(
+            f"config={config!r} must be a search space, a dict of domains and constants; to name the experiment write "
+            f"name={config!r}"
+        )
     clock = SystemClock()
     if isinstance(time_budget_s, timedelta):
         time_budget_s = time_budget_s.total_seconds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 from tuneflow.errors import TuneflowWarning, UsageError
 from tuneflow.folders import is_writable_by_others
 
-__all__ = ["read_pickle", "restored", "write_object", "write_pickle"]
+__all__ = ["note_path", "noted_path", "read_pickle", "restored", "write_object", "write_pickle"]
 
 _FILE = ".tuneflow.object.pkl"
 """Hidden, so that it is in the way of no file of the user's."""
+_PATH = ".tuneflow.path"
 
 
 def write_object(folder: Any, value: Any) -> None:
@@ -32,6 +34,41 @@ def restored(checkpoint: Any) -> Any:
     if isinstance(folder, Path) and (folder / _FILE).exists():
         return read_pickle(folder / _FILE)
     return checkpoint
+
+
+def note_path(folder: Any, given: str | os.PathLike[str]) -> None:
+    """Notes the path in a checkpoint's folder that ``save_checkpoint`` returned, for ``load_checkpoint``.
+
+    A file's name, or the start of several files' names; the folder itself, and text that names nothing in it, are
+    passed over.
+
+    Raises:
+        UsageError: it is a path outside the folder.
+    """
+    root, path = Path(folder).absolute(), Path(given)
+    if path.is_absolute():
+        if not path.is_relative_to(root):
+            raise UsageError(
+                f"save_checkpoint returned {os.fspath(given)!r}, which is not in the folder that it was given; write "
+                f"into checkpoint_dir, and return nothing or a path in it"
+            )
+        inner = path.relative_to(root)
+    elif path.absolute().is_relative_to(root):  # made of a folder that was given relative
+        inner = path.absolute().relative_to(root)
+    elif (root / path).exists():
+        inner = path
+    else:
+        return
+    if inner.parts:
+        (root / _PATH).write_text(inner.as_posix(), encoding="utf-8")
+
+
+def noted_path(folder: Path) -> Path:
+    """What ``load_checkpoint`` is given: the path that was noted in a checkpoint's folder, the folder without one."""
+    try:
+        return folder / (folder / _PATH).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return folder
 
 
 def write_pickle(path: Path, value: Any, *, what: str, instead: str) -> None:

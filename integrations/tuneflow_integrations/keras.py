@@ -6,15 +6,21 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tuneflow.errors import InvalidArgumentType, MetricMissing
+from tuneflow.moved import lacks
 from tuneflow.pruners import Decision, Exploit
 from tuneflow.trainable import session
 
 __all__ = ["KerasSaver", "TuneCallback"]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)
 
 
 class KerasSaver:

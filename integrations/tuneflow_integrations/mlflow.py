@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tuneflow.callbacks.base import Callback
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.moved import lacks
 from tuneflow.plain import without_passwords
 from tuneflow_integrations.mlflow_mixin import mlflow_mixin
 from tuneflow_integrations.mlflow_place import Place, checked_uri
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from tuneflow.trial import Trial
 
 __all__ = ["MLflowLogger", "mlflow_mixin"]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)
+
 
 SaveModel = Callable[[Path, Path], Any]
 

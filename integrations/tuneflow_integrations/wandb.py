@@ -16,6 +16,7 @@ import wandb  # noqa: F401  (missing, it is missed here and not at the first tri
 from tuneflow.callbacks.base import Callback
 from tuneflow.callbacks.flattening import flatten
 from tuneflow.callbacks.outbox import Outbox
+from tuneflow.moved import lacks
 from tuneflow.plain import MASK, is_secret, plain, without_passwords
 from tuneflow.pruners.base import Exploit
 from tuneflow_integrations.wandb_inside import setup_wandb, wandb_mixin
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from tuneflow.trial import Trial
 
 __all__ = ["WandbLogger", "setup_wandb", "wandb_mixin"]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)
+
 
 _logger = logging.getLogger("tuneflow")
 # What is the same in every row, or says nothing of the training.

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xgboost
 
 from tuneflow.checkpoint import Checkpoint
+from tuneflow.moved import lacks
 from tuneflow_integrations.trials import EachRound, decision_ends
 
 __all__ = ["TuneCallback"]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)
+
 
 _FILE = "model.ubj"
 _Base: Any = xgboost.callback.TrainingCallback

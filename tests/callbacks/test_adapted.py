@@ -76,6 +76,16 @@ def test_methods_that_only_tune_calls_are_warned_about(given: Any) -> None:
     )
 
 
+class OfTunesLoggers(Callback):
+    def log_trial_result(self, iteration: int, trial: Any, result: Any) -> None:
+        raise AssertionError
+
+
+def test_methods_of_tunes_loggers_are_warned_about() -> None:
+    with pytest.warns(TuneflowWarning, match=r"log_trial_result is on_trial_report\(self, trial, result\)"):
+        as_callback(OfTunesLoggers())
+
+
 def test_a_class_that_needs_arguments_says_to_pass_an_object() -> None:
     with pytest.raises(InvalidArgumentType, match=r"MaxTrialsCallback\(\.\.\.\)"):
         as_callback(optuna.study.MaxTrialsCallback)

@@ -68,6 +68,11 @@ def test_clip_gives_a_drawable_value_and_is_idempotent(domain: Domain, value: An
     )
 
 
+@given(domain=domains())
+def test_a_draw_needs_no_generator(domain: Domain) -> None:
+    assert domain.contains(domain.sample())
+
+
 @given(domain=domains(), seed=st.integers(0, 1000))
 def test_draws_survive_the_way_through_optuna(domain: Domain, seed: int) -> None:
     value = domain.sample(np.random.default_rng(seed))

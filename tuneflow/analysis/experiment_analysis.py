@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tuneflow.analysis import frames
 from tuneflow.analysis.page import page
@@ -14,6 +14,7 @@ from tuneflow.analysis.reading import read_experiment, read_stored_trials, trial
 from tuneflow.analysis.records import TrialRecord, lookup, number
 from tuneflow.analysis.scopes import Mode, check_mode, check_scope, is_better, score
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UsageError
+from tuneflow.moved import lacks_attribute, refuse_unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tuneflow.study import Study
 
 __all__ = ["ExperimentAnalysis"]
+
+_COMPARED = ("metric", "mode", "scope")
 
 
 class ExperimentAnalysis:
@@ -66,8 +69,10 @@ class ExperimentAnalysis:
         *,
         errors: Mapping[int, BaseException] | None = None,
         study: Study | None = None,
+        **unknown: NoReturn,
     ) -> None:
-        self.folder = Path(folder)
+        refuse_unknown("ExperimentAnalysis", unknown, ("folder", "metric", "mode"))
+        self.folder = Path(folder).expanduser()
         self.experiment = {} if study is not None and not self.folder.is_dir() else read_experiment(self.folder)
         stored = self.experiment.get("metric")
         self._modes = _modes(stored, self.experiment.get("mode"))
@@ -138,7 +143,9 @@ class ExperimentAnalysis:
         best = self.best_trial
         return frames.table([(best, best.last_result)]).set_index("trial_id")
 
-    def get_best_trial(self, metric: str | None = None, mode: str | None = None, scope: str = "last") -> TrialRecord:
+    def get_best_trial(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", **unknown: NoReturn
+    ) -> TrialRecord:
         """The best trial; pruned and failed ones count with what they reported.
 
         Args:
@@ -146,11 +153,13 @@ class ExperimentAnalysis:
             mode: "min" or "max"; the experiment's without it.
             scope: which values of a trial are compared: "last", the best of "all", the mean ("avg") or that of the
                 last 5 or 10 ("last-5-avg", "last-10-avg").
+            unknown: refused, with what to write instead.
 
         Raises:
             UsageError: no metric is known, or no trial has a value that is a number.
             InvalidArgument: an unknown mode or scope.
         """
+        refuse_unknown("analysis.get_best_trial", unknown, _COMPARED)
         name, direction = self._resolve(metric, mode)
         check_scope(scope)
         best: TrialRecord | None = None
@@ -188,12 +197,14 @@ class ExperimentAnalysis:
         return self.get_best_trial(metric, mode, scope).logdir
 
     def get_best_checkpoint(
-        self, metric: str | None = None, mode: str | None = None, scope: str = "last"
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", **unknown: NoReturn
     ) -> Checkpoint | None:
         """The checkpoint of the best trial whose step had the best value, where several are kept; None without any.
 
         Arguments as for ``get_best_trial``; ``scope`` chooses the trial.
         """
+        is_tunes = scope in ("min", "max")  # its order of arguments, which begins with a trial
+        refuse_unknown("analysis.get_best_checkpoint", [*unknown, *(["trial"] if is_tunes else [])], _COMPARED)
         name, direction = self._resolve(metric, mode)
         return self.get_best_trial(metric, mode, scope).best_checkpoint(name, direction)
 
@@ -302,6 +313,11 @@ class ExperimentAnalysis:
     def metrics(self) -> dict[str, Mode]:
         """The experiment's metrics with their modes; empty without one."""
         return {name: self._modes[name] for name in self._metrics if name in self._modes}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise lacks_attribute(self, name)
 
     def __repr__(self) -> str:
         return f"ExperimentAnalysis({str(self.folder)!r}, {len(self.trials)} trials)"

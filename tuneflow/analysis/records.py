@@ -18,6 +18,7 @@ from tuneflow.analysis.reading import (
 from tuneflow.analysis.scopes import Mode, is_better
 from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import TrialFailed
+from tuneflow.moved import lacks_attribute
 from tuneflow.plain import is_secret
 from tuneflow.verdicts import DECISION, is_paused
 from tuneflow.views import stored_exploits
@@ -234,6 +235,11 @@ class TrialRecord:
         if len(steps) == len(results):
             return list(zip(steps, results, strict=True))
         return [(result.get("training_iteration", index), result) for index, result in enumerate(results, start=1)]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise lacks_attribute(self, name)
 
     def __repr__(self) -> str:
         return f"TrialRecord({self.trial_id}, {self.status})"

@@ -83,6 +83,12 @@ _OF_TUNE = {
     "on_step_begin": "on_trial_report(self, trial, result)",
     "on_step_end": "on_trial_report(self, trial, result)",
     "on_experiment_end": "on_study_end(self, study)",
+    "on_result": "on_trial_report(self, trial, result)",
+    "log_trial_start": "on_trial_start(self, trial)",
+    "log_trial_result": "on_trial_report(self, trial, result)",
+    "log_trial_save": "on_trial_checkpoint(self, trial, checkpoint)",
+    "log_trial_restore": "on_trial_resume(self, trial)",
+    "log_trial_end": "on_trial_end(self, trial)",
 }
 """What Ray Tune's events are called here."""
 

@@ -14,6 +14,7 @@ from tuneflow.callbacks.progress import Progress, ProgressReporter, RunInfo
 from tuneflow.callbacks.status_block import status_block
 from tuneflow.callbacks.wording import config_text, duration_text, value_text
 from tuneflow.errors import InvalidArgument
+from tuneflow.moved import refusing
 from tuneflow.plain import plain
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _LIVE_S, _PLAIN_S = 0.25, 5.0
 _WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
+@refusing("ProgressTable")
 class ProgressTable(ProgressReporter):
     """Shows how far a run is: a table that keeps itself up to date on a terminal, plain lines anywhere else.
 

@@ -7,6 +7,9 @@ An argument whose meaning tuneflow cannot honour is refused when the scheduler i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from tuneflow.moved import lacks
 from tuneflow.schedulers.base import FIFOScheduler, TrialScheduler
 from tuneflow.schedulers.halving import (
     ASHAScheduler,
@@ -30,3 +33,8 @@ __all__ = [
     "TrialScheduler",
     "create_scheduler",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)

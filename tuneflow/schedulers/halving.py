@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tuneflow.errors import InvalidArgument
+from tuneflow.moved import refusing
 from tuneflow.pruners import ASHA, HyperBand, MedianStopping, Pruner
 from tuneflow.schedulers.base import ComparingScheduler
 
 __all__ = ["ASHAScheduler", "AsyncHyperBandScheduler", "HyperBandScheduler", "MedianStoppingRule"]
 
 
+@refusing("scheduler")
 @dataclass(frozen=True, eq=False)
 class AsyncHyperBandScheduler(ComparingScheduler):
     """Asynchronous successive halving: ``tuneflow.pruners.ASHA``. Tune knows it as ``ASHAScheduler`` too.
@@ -55,6 +57,7 @@ class AsyncHyperBandScheduler(ComparingScheduler):
 ASHAScheduler = AsyncHyperBandScheduler
 
 
+@refusing("scheduler")
 @dataclass(frozen=True, eq=False)
 class HyperBandScheduler(ComparingScheduler):
     """Synchronous HyperBand: ``tuneflow.pruners.HyperBand``, which pauses and promotes.
@@ -88,6 +91,7 @@ class HyperBandScheduler(ComparingScheduler):
         return HyperBand(self.max_t, self.reduction_factor)
 
 
+@refusing("scheduler")
 @dataclass(frozen=True, eq=False)
 class MedianStoppingRule(ComparingScheduler):
     """The median stopping rule: ``tuneflow.pruners.MedianStopping``.

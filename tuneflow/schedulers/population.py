@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow import pruners
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.moved import refusing
 from tuneflow.schedulers.base import ComparingScheduler
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PB2", "PopulationBasedTraining"]
 
 
+@refusing("scheduler")
 @dataclass(frozen=True, eq=False)
 class PopulationBasedTraining(ComparingScheduler):
     """Population based training: ``tuneflow.pruners.PBT``. The population is all trials of the run.
@@ -87,6 +89,7 @@ class PopulationBasedTraining(ComparingScheduler):
         )
 
 
+@refusing("scheduler")
 @dataclass(frozen=True, eq=False)
 class PB2(ComparingScheduler):
     """Population based bandits: ``tuneflow.pruners.PB2``. The population is all trials of the run.

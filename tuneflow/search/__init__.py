@@ -6,6 +6,9 @@ when the searcher is made.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from tuneflow.moved import lacks
 from tuneflow.search.base import Searcher
 from tuneflow.search.libraries import AxSearch, BayesOptSearch, HyperOptSearch, NevergradSearch
 from tuneflow.search.native import BasicVariantGenerator, OptunaSearch
@@ -22,3 +25,8 @@ __all__ = [
     "Repeater",
     "Searcher",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)

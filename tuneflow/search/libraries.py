@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow import registry
 from tuneflow.errors import InvalidArgument
+from tuneflow.moved import refusing
 from tuneflow.search.base import Points, Searcher, SpaceDict
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class _LibrarySearch(Searcher):
         return {}
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class BayesOptSearch(_LibrarySearch):
     """Gaussian processes by the library bayesian-optimization: ``pip install 'tuneflow[bayesopt]'``.
@@ -83,6 +85,7 @@ class BayesOptSearch(_LibrarySearch):
         return {"random_search_steps": self.random_search_steps}
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class HyperOptSearch(_LibrarySearch):
     """Tree-structured Parzen estimators by HyperOpt: ``pip install 'tuneflow[hyperopt]'``.
@@ -125,6 +128,7 @@ class HyperOptSearch(_LibrarySearch):
         return {"n_initial_points": self.n_initial_points, "gamma": self.gamma}
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class NevergradSearch(_LibrarySearch):
     """Gradient-free optimisers by Nevergrad: ``pip install 'tuneflow[nevergrad]'``.
@@ -159,6 +163,7 @@ class NevergradSearch(_LibrarySearch):
         return {} if self.optimizer is None else {"optimizer": self.optimizer}
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class AxSearch(_LibrarySearch):
     """Bayesian optimisation by Ax: ``pip install 'tuneflow[ax]'``.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow.errors import InvalidArgument
+from tuneflow.moved import refusing
 from tuneflow.samplers import make_sampler
 from tuneflow.search.base import Points, Searcher, SpaceDict
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["BasicVariantGenerator", "OptunaSearch"]
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class BasicVariantGenerator(Searcher):
     """Random search, and every cell of the space's grids.
@@ -57,6 +59,7 @@ class BasicVariantGenerator(Searcher):
         return make_sampler("random", space=space, seed=seed)
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class OptunaSearch(Searcher):
     """Any Optuna sampler; TPE by default.

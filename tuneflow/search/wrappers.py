@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow.arguments import check_whole
 from tuneflow.errors import InvalidArgument
+from tuneflow.moved import refusing
 from tuneflow.samplers import make_sampler
 from tuneflow.samplers.seeding import derive
 from tuneflow.search.base import Searcher
@@ -60,6 +61,7 @@ class _Wrapper(Searcher):
     def _wrapped(self, sampler: BaseSampler) -> BaseSampler: ...
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class ConcurrencyLimiter(_Wrapper):
     """Runs no more than ``max_concurrent`` trials of a searcher at a time.
@@ -104,6 +106,7 @@ class ConcurrencyLimiter(_Wrapper):
         return BatchingSampler(sampler, self.max_concurrent)
 
 
+@refusing("searcher")
 @dataclass(frozen=True, eq=False)
 class Repeater(_Wrapper):
     """Runs every configuration ``repeat`` times; the searcher learns the mean of the results.

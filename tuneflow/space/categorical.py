@@ -144,7 +144,7 @@ class Choice(Domain):
     def is_exact(self) -> bool:
         return self._labels is None
 
-    def sample(self, rng: np.random.Generator) -> Any:
+    def _draw(self, rng: np.random.Generator) -> Any:
         return fresh(self.values[int(rng.integers(len(self.values)))])
 
     def broken_rule(self, value: object) -> str | None:

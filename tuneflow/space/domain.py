@@ -54,9 +54,21 @@ class Domain(Variable, ABC):
     def is_exact(self) -> bool:
         """Whether the Optuna parameter is the natural value, so that records need nothing beside it."""
 
+    def sample(self, rng: np.random.Generator | None = None) -> Any:
+        """Draws a natural value, of plain Python type, from exactly the distribution that the domain names.
+
+        Args:
+            rng: where randomness comes from; a new generator, which no seed fixes, without it.
+        """
+        if rng is None:
+            from numpy.random import default_rng
+
+            rng = default_rng()
+        return self._draw(rng)
+
     @abstractmethod
-    def sample(self, rng: np.random.Generator) -> Any:
-        """Draws a natural value, of plain Python type, from exactly the distribution that the domain names."""
+    def _draw(self, rng: np.random.Generator) -> Any:
+        """``sample``."""
 
     @abstractmethod
     def broken_rule(self, value: object) -> str | None:

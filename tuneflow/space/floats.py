@@ -88,7 +88,7 @@ class Uniform(_Continuous):
         arguments.check_order(lower, upper)
         set_fields(self, lower=lower, upper=upper, _last=math.nextafter(upper, lower))
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         return self.to_natural(rng.uniform(self.lower, self.upper))
 
     def distribution(self) -> BaseDistribution:
@@ -123,7 +123,7 @@ class LogUniform(_Continuous):
         base = arguments.check_base()
         set_fields(self, lower=lower, upper=upper, base=base, _last=math.nextafter(upper, lower))
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         return self.to_natural(math.exp(rng.uniform(math.log(self.lower), math.log(self.upper))))
 
     def distribution(self) -> BaseDistribution:
@@ -194,7 +194,7 @@ class QUniform(_Stepped):
     def is_exact(self) -> bool:
         return not self._is_counted
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         return self._grid.value(int(rng.integers(self._grid.first, self._grid.last, endpoint=True)))
 
     def distribution(self) -> BaseDistribution:
@@ -259,7 +259,7 @@ class QLogUniform(_Stepped):
     def _edges(self) -> tuple[float, float]:
         return (self._grid.first - 0.5) * self.q, (self._grid.last + 0.5) * self.q
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         low, high = self._edges()
         return self._grid.nearest(math.exp(rng.uniform(math.log(low), math.log(high))))
 

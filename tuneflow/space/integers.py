@@ -75,7 +75,7 @@ class RandInt(_HalfOpen):
         arguments.check_order(lower, upper)
         set_fields(self, lower=lower, upper=upper)
 
-    def sample(self, rng: np.random.Generator) -> int:
+    def _draw(self, rng: np.random.Generator) -> int:
         return int(rng.integers(self.lower, self.upper))
 
     def distribution(self) -> BaseDistribution:
@@ -110,7 +110,7 @@ class LogRandInt(_HalfOpen):
         arguments.check_order(lower, upper)
         set_fields(self, lower=lower, upper=upper, base=arguments.check_base())
 
-    def sample(self, rng: np.random.Generator) -> int:
+    def _draw(self, rng: np.random.Generator) -> int:
         return self.clip(math.exp(rng.uniform(math.log(self.lower - 0.5), math.log(self.upper - 0.5))))
 
     def distribution(self) -> BaseDistribution:
@@ -185,7 +185,7 @@ class QRandInt(_Stepped):
     def is_exact(self) -> bool:
         return True
 
-    def sample(self, rng: np.random.Generator) -> int:
+    def _draw(self, rng: np.random.Generator) -> int:
         return int(rng.integers(self._first // self.q, self._last // self.q, endpoint=True)) * self.q
 
     def distribution(self) -> BaseDistribution:
@@ -236,7 +236,7 @@ class QLogRandInt(_Stepped):
     def is_exact(self) -> bool:
         return False
 
-    def sample(self, rng: np.random.Generator) -> int:
+    def _draw(self, rng: np.random.Generator) -> int:
         low, high = self._first - 0.5 * self.q, self._last + 0.5 * self.q
         return self._nearest(math.exp(rng.uniform(math.log(low), math.log(high))))
 

@@ -87,7 +87,7 @@ class Randn(_Normal):
             arguments.fail("mean + 10 * sd must be finite")
         set_fields(self, mean=mean, sd=sd, _digits=_DIGITS - math.floor(math.log10(sd)))
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         return round(rng.normal(self.mean, self.sd), self._digits)
 
     def broken_rule(self, value: object) -> str | None:
@@ -130,7 +130,7 @@ class QRandn(_Normal):
     def _nearest(self, value: float) -> float:
         return round(round(value / self.q) * self.q, self._digits)
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         return self._nearest(rng.normal(self.mean, self.sd))
 
     def broken_rule(self, value: object) -> str | None:

@@ -7,10 +7,11 @@ not stored, and every run starts it anew, one that goes on with an earlier one t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuneflow.arguments import refuse_class
 from tuneflow.errors import InvalidArgumentType
+from tuneflow.moved import lacks
 from tuneflow.stoppers.base import CombinedStopper, FunctionStopper, Stopper
 from tuneflow.stoppers.plateau import ExperimentPlateauStopper, TrialPlateauStopper
 from tuneflow.stoppers.threshold import MaximumIterationStopper, ThresholdStopper
@@ -27,6 +28,11 @@ __all__ = [
     "TrialPlateauStopper",
     "stopper_from",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        raise lacks(__name__, name)
 
 
 def stopper_from(given: Any) -> Stopper | None:

@@ -53,18 +53,19 @@ class Trainable:
         Raises:
             UsageError: the class does not override it.
         """
-        raise UsageError(f"{type(self).__name__} must override step(self), which returns a dict of metrics")
+        renamed = f"; {_RENAMED}" if hasattr(self, "_train") else ""
+        raise UsageError(f"{type(self).__name__} must override step(self), which returns a dict of metrics{renamed}")
 
     def save_checkpoint(self, checkpoint_dir: str | os.PathLike[str]) -> Any:
         """Writes all that is needed to go on into the folder ``checkpoint_dir``, or returns it as a dict.
 
-        A dict is pickled into the folder, and ``load_checkpoint`` is given it in place of the folder. Any other value
-        that is returned is not looked at.
+        A dict is pickled into the folder, and ``load_checkpoint`` is given it in place of the folder; of a path in the
+        folder, that path. Any other value that is returned is not looked at.
         """
         raise UsageError(_NO_SAVE.format(type(self).__name__))
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Reads what ``save_checkpoint`` wrote, after ``setup``: from the folder, or the dict that it returned."""
+        """Reads what ``save_checkpoint`` wrote, after ``setup``: the folder, or the path or dict that it returned."""
         raise UsageError(_NO_SAVE.format(type(self).__name__))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -97,6 +98,9 @@ class Trainable:
         )
 
 
+_RENAMED = (
+    "write setup, step, save_checkpoint, load_checkpoint and cleanup for _setup, _train, _save, _restore and _stop"
+)
 _NO_SAVE = (
     "{0} has to be saved and loaded but does not override save_checkpoint(self, checkpoint_dir) and "
     "load_checkpoint(self, checkpoint_dir); write both, or choose a pruner that does not resume trials"

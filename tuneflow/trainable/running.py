@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import InvalidArgumentType, OutOfMemory, TrialError, UsageError
-from tuneflow.objects import write_object
+from tuneflow.objects import note_path, noted_path, write_object
 from tuneflow.pruners.base import Continue, Exploit
 from tuneflow.trainable import session as sessions
 from tuneflow.trainable.class_api import Trainable
@@ -67,7 +68,7 @@ def kind_of(trainable: Any, *, default: Kind) -> Kind:
             f"the trainable {_name(trainable)}{signature} must take (config), (config, reporter) or (trial); bind "
             f"further arguments with functools.partial or tune.with_parameters"
         )
-    if len(required) == 2:
+    if len(required) == 2 and required[1].name != "checkpoint_dir":
         return "reporter"
     first = free[0].name
     if first == "trial" or "Trial" in str(free[0].annotation):
@@ -117,7 +118,27 @@ def _call(session: Session, trainable: Callable[..., Any], kind: Kind) -> Any:
         return trainable(SessionTrial(session))
     if kind == "reporter":
         return trainable(session.whole(session.assignment.config), sessions.report)
-    return trainable(session.whole(session.assignment.config))
+    config = session.whole(session.assignment.config)
+    if not _takes_folder(trainable):
+        return trainable(config)
+    if session.checkpoint is None:
+        return trainable(config, checkpoint_dir=None)
+    if not isinstance(session.checkpoint, Checkpoint):
+        raise UsageError(
+            f"checkpoint_dir of {_name(trainable)} is a folder, but the trial goes on from an object, a "
+            f"{type(session.checkpoint).__name__}; leave checkpoint_dir out and read it with tune.get_checkpoint()"
+        )
+    with session.checkpoint.as_directory() as folder:
+        return trainable(config, checkpoint_dir=str(folder))
+
+
+def _takes_folder(trainable: Callable[..., Any]) -> bool:
+    """Whether a function has Tune's argument for the checkpoint that it goes on from, and nothing bound to it."""
+    try:
+        parameter = inspect.signature(trainable).parameters.get("checkpoint_dir")
+    except (TypeError, ValueError):
+        return False
+    return parameter is not None and parameter.default in (None, parameter.empty)
 
 
 def _drain(session: Session, yielded: Iterator[Any]) -> None:
@@ -165,6 +186,8 @@ def _saver(instance: Trainable) -> Callable[[Any], Any]:
         state = instance.save_checkpoint(str(folder))
         if isinstance(state, dict):  # Tune's other way to save
             write_object(folder, state)
+        elif isinstance(state, (str, os.PathLike)):  # and so is this
+            note_path(folder, state)
 
     return save
 
@@ -180,7 +203,7 @@ def _make(session: Session, cls: type[Trainable]) -> Trainable:
 def _load(session: Session, instance: Trainable) -> None:
     if isinstance(session.checkpoint, Checkpoint):
         with session.checkpoint.as_directory() as folder:
-            instance.load_checkpoint(str(folder))
+            instance.load_checkpoint(str(noted_path(folder)))
     elif session.checkpoint is not None:
         instance.load_checkpoint(session.checkpoint)
     instance.iteration = session.iteration

@@ -126,8 +126,6 @@ class Session:
         self.iteration += 1
         self.last_step = self.iteration if step is None else step
         now_s = self.clock.monotonic()
-        if checkpoint is not None and self.writes_objects and not is_folder_like(checkpoint):
-            checkpoint = partial(write_object, value=checkpoint)
         offered = self._offer(checkpoint, step)
         answer: Answer = self.channel.ask(
             Reported(
@@ -168,12 +166,14 @@ class Session:
             return None
         if callable(checkpoint):
             return Deferred()
-        if is_folder_like(checkpoint):
-            from pathlib import Path
+        if not is_folder_like(checkpoint):
+            if not self.writes_objects:
+                return checkpoint
+            checkpoint = partial(write_object, value=checkpoint)
+        from pathlib import Path
 
-            folder = Path(self.assignment.folder)
-            return stage(checkpoint, folder, self.last_step, self.assignment.attempt, notes=self._notes())
-        return checkpoint
+        folder = Path(self.assignment.folder)
+        return stage(checkpoint, folder, self.last_step, self.assignment.attempt, notes=self._notes())
 
     def _save(self, save: Callable[[Any], Any], step: int | None, answer: Answer) -> None:
         from pathlib import Path
@@ -246,8 +246,8 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, checkpoint: Any = Non
 
     Args:
         metrics: the metrics as a dict; or give them by name: ``tune.report(loss=0.3)``.
-        checkpoint: a ``Checkpoint``, a path, or a function ``save(folder)`` that is called only when needed. Any other
-            object is pickled when needed, and ``get_checkpoint`` gives it back.
+        checkpoint: a ``Checkpoint`` or a path, which is copied; a function ``save(folder)`` that is called only when
+            needed; or any other object, which is pickled, and which ``get_checkpoint`` gives back.
         named: metrics by name.
 
     Returns only if the trial goes on. Where it has to stop, pause or take over another trial's state, the
