@@ -48,6 +48,10 @@ def test_every_name_that_a_page_uses_is_in_the_table(number: str, page: Any) -> 
         ("from ray.tune.stopper import TimeoutStopper", "from tuneflow.stoppers import TimeoutStopper"),
         ("from ray.tune.logger import DEFAULT_LOGGERS", "from tuneflow.callbacks import DEFAULT_LOGGERS"),
         ("from ray.tune.integration.wandb import wandb_mixin", "from tuneflow_integrations.wandb import wandb_mixin"),
+        (
+            "from ray.tune.integration.pytorch_lightning import TuneCallback",
+            "from tuneflow_integrations.lightning import TuneCallback",
+        ),
         ("import rayon", "import rayon"),
         ("x = 'from ray import tune'", "x = 'from ray import tune'"),
     ],
