@@ -100,7 +100,7 @@ class Checkpoint:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise lacks_attribute(self, name)
+            raise lacks_attribute(self, name, "Checkpoint")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Checkpoint) and self.path == other.path

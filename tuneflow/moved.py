@@ -134,6 +134,18 @@ _ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
         "results": "write {trial.trial_id: trial.last_result for trial in analysis.trials}",
         "runner_data": "write analysis.stats()",
     },
+    "Trainable": {
+        "_iteration": "write self.iteration",
+        "_logdir": "write self.logdir",
+        "get_config": "write self.config",
+        "log_result": "hear results in a tune.Callback, on_trial_report(self, trial, result)",
+        "restore": "write trainable.load_checkpoint(checkpoint.path), or whatever save_checkpoint returned",
+        "save": "write trainable.save_checkpoint(folder)",
+        "stop": "write trainable.cleanup()",
+        "train": "write trainable.step()",
+        "trial_name": "write self.trial_id",
+        "trial_resources": "write tune.get_trial().resources",
+    },
     "TrialRecord": {
         **dict.fromkeys(("local_dir", "local_path", "path"), "write trial.logdir"),
         "error_file": "the text is in error.txt in trial.logdir, the exception is trial.error",
@@ -238,11 +250,16 @@ def _imports(frame: FrameType) -> bool:
     return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
 
 
-def lacks_attribute(holder: object, name: str) -> AttributeError:
-    """The error for an attribute that an object has not; for its class's ``__getattr__`` to raise."""
-    kind = type(holder).__name__
-    advice = _ATTRIBUTES.get(kind, {}).get(name)
-    text = f"{kind!r} object has no attribute {name!r}"
+def lacks_attribute(holder: object, name: str, kind: str) -> AttributeError:
+    """The error for an attribute that an object has not; for its class's ``__getattr__`` to raise.
+
+    Args:
+        holder: the object.
+        name: the attribute.
+        kind: whose advice holds.
+    """
+    advice = _ATTRIBUTES[kind].get(name)
+    text = f"{type(holder).__name__!r} object has no attribute {name!r}"
     return AttributeError(text if advice is None else f"{text}: {advice}", name=name, obj=holder)
 
 

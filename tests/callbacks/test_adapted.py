@@ -86,6 +86,32 @@ def test_methods_of_tunes_loggers_are_warned_about() -> None:
         as_callback(OfTunesLoggers())
 
 
+class TakesMore(Callback):
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # type: ignore[override]
+        raise AssertionError
+
+    def on_trial_end(self, *arguments: Any) -> None:
+        pass
+
+
+class Listens:
+    def on_trial_report(self, result: Any) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        (TakesMore, r"^TakesMore has .* fail .*: on_trial_start\(self, trial\)$"),
+        (Listens(), r"^Listens has .* fail .*: on_trial_report\(self, trial, result\)$"),
+    ],
+)
+def test_methods_that_take_other_arguments_are_warned_about(given: Any, ours: str) -> None:
+    with pytest.warns(TuneflowWarning, match=ours) as caught:
+        as_callback(given)
+    assert len(caught) == 1
+
+
 def test_a_class_that_needs_arguments_says_to_pass_an_object() -> None:
     with pytest.raises(InvalidArgumentType, match=r"MaxTrialsCallback\(\.\.\.\)"):
         as_callback(optuna.study.MaxTrialsCallback)

@@ -126,6 +126,29 @@ def test_attributes_of_an_analysis_and_its_trials(analysis: tune.ExperimentAnaly
         analysis.nothing
 
 
+class Steps(tune.Trainable):
+    def step(self) -> dict[str, Any]:
+        return {"loss": 1.0}
+
+
+class Names:
+    def __getattr__(self, name: str) -> str:
+        return f"the other's {name}"
+
+
+class Both(Steps, Names):
+    pass
+
+
+def test_attributes_of_a_trainable() -> None:
+    for name, advice in moved._ATTRIBUTES["Trainable"].items():
+        assert not hasattr(Steps(), name)
+        with pytest.raises(AttributeError, match=re.escape(f"'Steps' object has no attribute {name!r}: {advice}")):
+            getattr(Steps(), name)
+    assert Both().weights == "the other's weights"
+    assert copy.deepcopy(Steps({"x": 1})).config == {"x": 1}
+
+
 def test_the_checkpoint_of_a_trial(analysis: tune.ExperimentAnalysis) -> None:
     trial = analysis.best_trial
     named: dict[str, Any] = {"trial": trial, "metric": "loss", "mode": "min"}

@@ -317,7 +317,7 @@ class ExperimentAnalysis:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise lacks_attribute(self, name)
+            raise lacks_attribute(self, name, "ExperimentAnalysis")
 
     def __repr__(self) -> str:
         return f"ExperimentAnalysis({str(self.folder)!r}, {len(self.trials)} trials)"

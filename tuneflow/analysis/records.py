@@ -239,7 +239,7 @@ class TrialRecord:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise lacks_attribute(self, name)
+            raise lacks_attribute(self, name, "TrialRecord")
 
     def __repr__(self) -> str:
         return f"TrialRecord({self.trial_id}, {self.status})"

@@ -63,10 +63,12 @@ def as_callback(given: Any) -> Any:
     """
     if isinstance(given, Callback):
         _warn_unheard(given)
+        _warn_unfit(given)
         return given
     if isinstance(given, type):
         return _instance(given)
     if _listens(given):
+        _warn_unfit(given)
         return given
     if callable(given) and _takes_two(given):
         return OptunaCallback(given)
@@ -100,6 +102,28 @@ def _warn_unheard(callback: Callback) -> None:
         advice = ", ".join(f"{name} is {_OF_TUNE[name]}" for name in found)
         warnings.warn(
             f"{type(callback).__name__} has methods that are never called, as Ray Tune names them; here {advice}",
+            TuneflowWarning,
+            stacklevel=2,
+        )
+
+
+def _warn_unfit(listener: object) -> None:
+    """Says which events a listener cannot hear, since its methods take other arguments: Tune's, most likely."""
+    unfit = []
+    for event in EVENTS:
+        method = getattr(listener, event, None)
+        names = list(inspect.signature(getattr(Callback, event)).parameters)
+        try:
+            if callable(method):
+                inspect.signature(method).bind(*names[1:])
+        except TypeError:
+            unfit.append(f"{event}({', '.join(names)})")
+        except ValueError:  # some builtins do not tell
+            pass
+    if unfit:
+        warnings.warn(
+            f"{type(listener).__name__} has methods that fail when they are called, as they take other arguments than "
+            f"these: {', '.join(unfit)}",
             TuneflowWarning,
             stacklevel=2,
         )

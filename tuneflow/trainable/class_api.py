@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuneflow.errors import UsageError
+from tuneflow.moved import lacks_attribute
 
 __all__ = ["Trainable"]
 
@@ -38,6 +39,14 @@ class Trainable:
         self.logdir = logdir
         self.iteration = 0
         self.setup(self.config)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            inherited = getattr(super(), "__getattr__", None)  # of a class that is a torch.nn.Module too, say
+            if inherited is not None:
+                return inherited(name)
+            raise lacks_attribute(self, name, "Trainable")
 
     @property
     def training_iteration(self) -> int:
