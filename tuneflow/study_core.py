@@ -219,10 +219,12 @@ class StudyCore(OwningStudy):
         checkpoint: Any = None,
         *,
         announces: bool = True,
+        is_last: bool = False,
     ) -> Decision:
         """``Trial.report``: records the value, asks the pruner, takes the checkpoint.
 
-        ``announces=False`` leaves it to the caller to ``announce`` the result, once the trial has its answer.
+        ``announces=False`` leaves it to the caller to ``announce`` the result, once the trial has its answer. A trial
+        that ends with this result, whatever is decided (``is_last``), keeps the configuration and state that it had.
         """
         if trial.state is not _RUNNING:
             raise UsageError(f"trial {trial.number} has ended as {trial.state.name}; it cannot report any more")
@@ -248,7 +250,7 @@ class StudyCore(OwningStudy):
                 if is_stored_first:
                     self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
                 if verdicts is not None and not isinstance(answered, Stop):
-                    decision = self._judge(verdicts, trial, step, value, checkpoint is not None)
+                    decision = self._judge(verdicts, trial, step, value, checkpoint is not None, is_last)
                 if not is_stored_first:  # whoever reads the value finds what was decided on it
                     self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
             except optuna.exceptions.UpdateFinishedTrialError:
@@ -271,11 +273,15 @@ class StudyCore(OwningStudy):
             self._end_dropped()  # after its own report was announced; else at the next resume
         return decision
 
-    def _judge(self, verdicts: Verdicts, trial: Trial, step: int, value: float, has_checkpoint: bool) -> Decision:
+    def _judge(
+        self, verdicts: Verdicts, trial: Trial, step: int, value: float, has_checkpoint: bool, is_last: bool
+    ) -> Decision:
         """Asks the pruner, and keeps what it decided."""
         if self.sharing.is_possible:
             self.fold_others()
         decision = verdicts.report(trial.number, step, value, has_checkpoint)
+        if is_last and isinstance(decision, Exploit):
+            return CONTINUE
         if decision is not CONTINUE:
             if not has_checkpoint and self.needs_checkpoints:
                 refuse_without_checkpoint(decision, trial.number, type(verdicts.pruner).__name__)

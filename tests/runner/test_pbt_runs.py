@@ -339,3 +339,35 @@ def test_an_exploit_at_a_step_that_is_to_be_saved_keeps_the_donors_state(executo
     assert analysis.trials[1].last_result["n_steps"] == 4, "three of the donor's and one of its own"
     kept = {path.name for path in Path(analysis.trials[1].logdir).glob("checkpoint_*")}
     assert kept == {"checkpoint_000001", "checkpoint_000003"}, "its own state at the exploit is not saved by the rule"
+
+
+@EXECUTORS
+def test_a_trial_that_is_stopped_where_it_would_exploit_stays_what_it_was(executor: str, tmp_path: Path) -> None:
+    def summing(config: dict[str, float]) -> None:
+        total = (tune.get_checkpoint() or {"total": 0.0})["total"]
+        while True:
+            total += config["x"]
+            tune.report({"loss": -total, "x": config["x"]}, checkpoint={"total": total})
+
+    analysis = tune.run(
+        summing,
+        SPACE,
+        metric="loss",
+        mode="min",
+        num_samples=4,
+        scheduler=PBT({"x": tune.uniform(0, 1)}, perturbation_interval=2, quantile_fraction=0.5),
+        stop={"training_iteration": 4},
+        seed=1,
+        deterministic=True,
+        executor=executor,
+        storage_path=tmp_path,
+        verbose=0,
+    )
+    assert any(len({result["x"] for result in trial.results}) > 1 for trial in analysis.trials)  # some exploited
+    for trial in analysis.trials:
+        assert trial.config["x"] == trial.last_result["x"]
+        assert trial.checkpoint.to_dict()["total"] == -trial.last_result["loss"]
+    frame = analysis.dataframe()
+    assert list(frame["x"]) == list(frame["config/x"])
+    again = tune.ExperimentAnalysis(analysis.folder)
+    assert [trial.config["x"] for trial in again.trials] == [trial.last_result["x"] for trial in again.trials]

@@ -283,7 +283,7 @@ class Loop:
             result["done"] = True
         try:
             decision = self.study.report_for(
-                trial, result, self._results.step_of(event), event.checkpoint, announces=False
+                trial, result, self._results.step_of(event), event.checkpoint, announces=False, is_last=is_over
             )
         except (CheckpointMissing, MetricMissing) as error:
             if isinstance(error, CheckpointMissing) or not self._has_seen_metric:
