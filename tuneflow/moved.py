@@ -212,6 +212,18 @@ _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "leave it out: it shows parameters, metric and time of each trial; for other columns subclass "
         "tuneflow.callbacks.ProgressReporter with report(self, progress)",
     ),
+    "TuneCallback": {
+        **dict.fromkeys(("save_checkpoints", "checkpoint_on"), "write checkpoint=True or False"),
+        "filename": "leave it out: callback.fit or callback.train, and analysis.best_checkpoint, find the checkpoint",
+        "frequency": "write every=",
+        "results_postprocessing_fn": "name what is reported: {'loss': 'eval-logloss'}",
+    },
+    "MLflowLogger": {
+        "experiment_id": "write experiment_name=",
+        "registry_uri": "leave it out; log_model and registered_model_name register models",
+        "save_artifact": "write log_checkpoints='best', 'all' or 'none'",
+        "tracking_token": "set the variable MLFLOW_TRACKING_TOKEN",
+    },
     "ExperimentAnalysis": {
         "default_metric": "write metric=",
         "default_mode": "write mode=",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tuneflow.errors import InvalidArgumentType, MetricMissing
-from tuneflow.moved import lacks
+from tuneflow.moved import lacks, refusing
 from tuneflow.pruners import Decision, Exploit
 from tuneflow.trainable import session
 
@@ -74,6 +74,7 @@ class KerasSaver:
         keras.utils.clear_session(free_memory=False)
 
 
+@refusing("TuneCallback")
 class TuneCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports at the end of each epoch of a plain ``model.fit``, and stops it where the tuner says so.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import lightgbm
 
 from tuneflow.checkpoint import Checkpoint
-from tuneflow.moved import lacks
+from tuneflow.moved import lacks, refusing
 from tuneflow_integrations.trials import EachRound, decision_ends
 
 __all__ = ["TuneCallback"]
@@ -23,6 +23,7 @@ if not TYPE_CHECKING:  # a type checker is to find names that do not exist
 _FILE = "model.txt"
 
 
+@refusing("TuneCallback")
 class TuneCallback(EachRound):
     """Reports after boosting rounds, and ends the training when the trial is told to.
 

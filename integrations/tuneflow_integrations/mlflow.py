@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tuneflow.callbacks.base import Callback
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
-from tuneflow.moved import lacks
+from tuneflow.moved import lacks, refusing
 from tuneflow.plain import without_passwords
 from tuneflow_integrations.mlflow_mixin import mlflow_mixin
 from tuneflow_integrations.mlflow_place import Place, checked_uri
@@ -38,6 +38,7 @@ if not TYPE_CHECKING:  # a type checker is to find names that do not exist
 SaveModel = Callable[[Path, Path], Any]
 
 
+@refusing("MLflowLogger")
 class MLflowLogger(Callback):
     """Logs a study and its trials to MLflow. One logger can serve several studies at once.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xgboost
 
 from tuneflow.checkpoint import Checkpoint
-from tuneflow.moved import lacks
+from tuneflow.moved import lacks, refusing
 from tuneflow_integrations.trials import EachRound, decision_ends
 
 __all__ = ["TuneCallback"]
@@ -24,6 +24,7 @@ _FILE = "model.ubj"
 _Base: Any = xgboost.callback.TrainingCallback
 
 
+@refusing("TuneCallback")
 class TuneCallback(EachRound, _Base):  # type: ignore[misc]
     """Reports after boosting rounds, and ends the training when the trial is told to.
 

@@ -57,6 +57,12 @@ def test_names_of_integrations_that_moved_say_where(library: str) -> None:
             exec(f"from {module} import {name}")
 
 
+def test_arguments_of_integrations() -> None:
+    xgboost = pytest.importorskip("tuneflow_integrations.xgboost")
+    with pytest.raises(InvalidArgumentType, match=r"TuneCallback does not take filename .*, frequency \(write every="):
+        xgboost.TuneCallback({"loss": "eval-logloss"}, filename="model", frequency=5)
+
+
 @pytest.mark.parametrize("module", ["tuneflow", "tuneflow.search", "tuneflow.callbacks"])
 def test_a_name_that_nobody_has_is_missed_as_ever(module: str) -> None:
     found = importlib.import_module(module)

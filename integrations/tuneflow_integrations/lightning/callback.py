@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tuneflow.checkpoint import Checkpoint
 from tuneflow.errors import CheckpointUnreadable, InvalidArgument, TuneflowWarning, UsageError
+from tuneflow.moved import refusing
 from tuneflow.pruners.base import CONTINUE, Continue, Decision, Exploit
 from tuneflow_integrations.lightning.packages import callback_class
 from tuneflow_integrations.lightning.plateaus import pending_plateaus
@@ -28,6 +29,7 @@ _Callback: Any = callback_class()
 _FILE = "lightning.ckpt"
 
 
+@refusing("TuneCallback")
 class TuneCallback(_Callback):  # type: ignore[misc]
     """Makes a Lightning training a trial: reports, checkpoints, and stops, pauses or changes course when told to.
 
