@@ -370,6 +370,19 @@ def test_a_time_budget_ends_a_run_without_a_number_of_samples() -> None:
     assert all(trial.status in ("TERMINATED", "ERROR") for trial in analysis.trials)
 
 
+@pytest.mark.parametrize("metric", [{"metric": "loss", "mode": "min"}, {}])
+def test_a_time_budget_stops_what_has_reported(metric: dict[str, Any]) -> None:
+    def slow(config: dict[str, Any]) -> None:
+        while True:
+            tune.report(loss=0.5)
+            time.sleep(0.02)
+
+    analysis = run(slow, executor="processes", num_samples=3, max_concurrent_trials=1, time_budget_s=1.5, **metric)
+    (trial,) = analysis.trials
+    assert (trial.status, trial.error) == ("TERMINATED", None)
+    assert trial.last_result["loss"] == 0.5
+
+
 @pytest.mark.parametrize("argument", ["search_alg", "scheduler"])
 def test_a_class_in_place_of_an_object(argument: str) -> None:
     given = {"search_alg": tune.search.HyperOptSearch, "scheduler": tune.schedulers.ASHAScheduler}[argument]

@@ -491,7 +491,7 @@ class Loop:
             trial = run.trial
             if self._is_taken_over(trial):
                 continue
-            if trial.last_value is not None:
+            if trial.last_value is not None or (trial.last_step is not None and not self.study.objectives.has_metric):
                 self.study.finish(trial, TrialState.PRUNED)
             else:
                 self.study.finish(trial, TrialState.FAIL, reason=reason)
