@@ -109,6 +109,19 @@ def test_checkpoint_dir_that_is_bound_stays_so() -> None:
     assert run(tune.with_parameters(train, checkpoint_dir="mine")).trials[0].last_result["given"] == "mine"
 
 
+def test_checkpoint_dir_where_garbage_is_collected() -> None:
+    def train(config: dict[str, Any], checkpoint_dir: str = "never") -> float:
+        return 0.0 if checkpoint_dir == "never" else 1.0
+
+    def filled(config: dict[str, Any], checkpoint_dir: Any) -> float:
+        return 0.0 if checkpoint_dir is None else 1.0
+
+    study = tune.create_study({"x": tune.uniform(0, 1)}, mode="min", seed=0)
+    for trainable in (train, filled):
+        study.optimize(trainable, n_trials=1, gc_after_trial=True)
+    assert [trial.value for trial in study.trials] == [0.0, 0.0]
+
+
 def test_checkpoint_dir_cannot_be_an_object() -> None:
     def train(config: dict[str, Any], checkpoint_dir: str | None = None) -> None:
         tune.report({"n": 1}, checkpoint={"n": 1})

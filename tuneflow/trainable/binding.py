@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -119,13 +120,15 @@ def collecting(trainable: Any) -> Any:
         return type(trainable.__name__, (trainable,), {"cleanup": cleanup, "__module__": trainable.__module__})
     collected = functools.partial(_run_and_collect, trainable)
     collected.tuneflow_kind = kind_of(trainable, default="trial")  # type: ignore[attr-defined]
+    with contextlib.suppress(TypeError, ValueError):  # some functions written in C do not tell
+        collected.__signature__ = inspect.signature(trainable)  # type: ignore[attr-defined]
     if hasattr(trainable, "__name__"):
         collected.__name__ = trainable.__name__  # type: ignore[attr-defined]
     return collected
 
 
-def _run_and_collect(trainable: Any, *arguments: Any) -> Any:
+def _run_and_collect(trainable: Any, *arguments: Any, **named: Any) -> Any:
     try:
-        return trainable(*arguments)
+        return trainable(*arguments, **named)
     finally:
         gc.collect()
