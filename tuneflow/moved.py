@@ -191,7 +191,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "return_trials": "leave it out: analysis.trials holds them",
         "reuse_actors": "leave it out: worker processes serve trial after trial",
         "storage_filesystem": "leave it out: storage_path is a folder on this machine",
-        "trial_executor": "write executor='processes', 'inline', 'ray', 'simulated' or an Executor",
+        "trial_executor": "write executor='processes', 'inline', 'simulated' or an Executor",
     },
     "searcher": {
         "max_concurrent": _LIMIT,
