@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
 from optuna.trial import TrialState
 
 from tuneflow.samplers.random import RandomSampler
 from tuneflow.samplers.seeding import derive, is_reseedable, reseed
 from tuneflow.storage.memory import Memory
+from tuneflow.storage.redrawing import RedrawingStorage
 from tuneflow.storage.view import ViewStorage
 
 if TYPE_CHECKING:
@@ -64,6 +65,22 @@ class Sampling:
         self._is_seeded = is_seeded and is_reseedable(inner.sampler)
         self._n_known = n_known
         self._once_paused: set[int] = set()
+        if n_known:
+            self._find_exhaustion()
+
+    def _find_exhaustion(self) -> None:
+        """Whether a sampler of Optuna's that enumerates has nothing left: it says so only when a trial ends."""
+        study = self._study
+        sampler = study.sampler
+        if not isinstance(sampler, (GridSampler, BruteForceSampler)):
+            return
+        trials = study.get_trials(deepcopy=False)
+        if not all(trial.state.is_finished() for trial in trials):
+            return  # when those end it will say so
+        if isinstance(sampler, GridSampler):
+            study.is_exhausted = sampler.is_exhausted(study)
+        elif (last := next((trial for trial in reversed(trials) if trial.params), None)) is not None:
+            sampler.after_trial(study, last, last.state, last.values)
 
     @property
     def study(self) -> optuna.Study:
@@ -99,18 +116,19 @@ class Sampling:
             path = (self._n_known, company) if company else (self._n_known,)
             reseed(self._study.sampler, derive(self._seed, *path))
         self._view.marks = marks or {}
-        asked = self._draw(distributions or {}, marks) if not point else None
-        if asked is None:
-            trial = self._ask_at(distributions or {}, point) if point else self._study.ask(distributions)  # type: ignore[arg-type]
-            asked = Asked(trial._trial_id, trial.number, trial, None)
+        try:
+            asked = self._draw(distributions or {}, marks) if not point else None
+            if asked is None:
+                trial = self._ask_at(distributions or {}, point) if point else self._study.ask(distributions)  # type: ignore[arg-type]
+                asked = Asked(trial._trial_id, trial.number, trial, None)
+        finally:
+            self._view.made = None
         self._n_known = asked.number + 1
         return asked
 
     def _ask_at(self, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]) -> optuna.Trial:
         trial = self._study.ask()
-        trial._fixed_params = {**point, **trial._fixed_params}
-        for name, distribution in distributions.items():
-            trial._suggest(name, distribution)
+        _suggest(trial, distributions, point)
         return trial
 
     def _draw(self, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any] | None) -> Asked | None:
@@ -142,12 +160,36 @@ class Sampling:
             distributions: of all its parameters.
             point: parameters that are not to be sampled.
         """
-        if self._is_seeded:
-            reseed(self._study.sampler, derive(self._seed, number))
-        trial = optuna.Trial(self._study, storage_id)
-        trial._fixed_params = {**point, **trial._fixed_params}
-        for name, distribution in distributions.items():
-            trial._suggest(name, distribution)
+        self._view.made = storage_id
+        try:
+            if not self._is_seeded or not self._redraw(storage_id, number, distributions, point):
+                _suggest(optuna.Trial(self._study, storage_id), distributions, point)
+        finally:
+            self._view.made = None
+
+    def _redraw(
+        self, storage_id: int, number: int, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]
+    ) -> bool:
+        """Draws all parameters again, as the generator has to stand where it stood, and stores the missing ones.
+
+        Returns:
+            False where those that are stored were drawn otherwise, by a driver beside others; then nothing is stored.
+        """
+        stored = self._view.get_trial(storage_id)
+        reseed(self._study.sampler, derive(self._seed, number))
+        redrawing = RedrawingStorage(self._view, storage_id)
+        study = _SamplingStudy(self._study.study_name, redrawing, sampler=self._study.sampler)
+        _suggest(optuna.Trial(study, storage_id), distributions, point)
+        for name, (value, _) in redrawing.drawn.items():
+            if name in stored.params and stored.distributions[name].to_internal_repr(stored.params[name]) != value:
+                reseed(
+                    self._study.sampler, derive(self._seed, number, 2)
+                )  # what is missing is not to repeat what is there
+                return False
+        for name, (value, distribution) in redrawing.drawn.items():
+            if name not in stored.params:
+                self._view.set_trial_param(storage_id, name, value, distribution)
+        return True
 
     def enqueue(self, point: Mapping[str, Any], user_attrs: dict[str, Any] | None, *, skip_if_exists: bool) -> None:
         """Has a point tried next."""
@@ -178,3 +220,10 @@ class Sampling:
     def would_prune(self, storage_id: int) -> bool:
         """Whether the study's Optuna pruner would stop a trial after its last report."""
         return self._study.pruner.prune(self._study, self._view.inner.get_trial(storage_id))
+
+
+def _suggest(trial: optuna.Trial, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]) -> None:
+    """Gives a trial all its parameters; those in ``point`` are not sampled."""
+    trial._fixed_params = {**point, **trial._fixed_params}
+    for name, distribution in distributions.items():
+        trial._suggest(name, distribution)

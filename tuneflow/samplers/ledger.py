@@ -147,6 +147,6 @@ def _is_paused(study: Study, trial: FrozenTrial) -> bool:
     """Whether a trial that is shown as pruned is running below the view."""
     return (
         trial.state is TrialState.PRUNED
-        and PAUSED_ATTRIBUTE in trial.user_attrs
+        and trial.user_attrs.get(PAUSED_ATTRIBUTE) is not None
         and not study._storage.get_trial(trial._trial_id).state.is_finished()
     )

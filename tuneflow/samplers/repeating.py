@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuneflow.arguments import check_whole
 from tuneflow.samplers.wrapping import WrappingSampler, shown_as
+from tuneflow.storage.view import DRIVER
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -27,10 +28,10 @@ _GIVEN = "tuneflow:given"  # natural values that a user gave the first trial and
 class RepeatingSampler(WrappingSampler):
     """Gives every configuration to several trials; to the sampler inside they are one, with the mean of their values.
 
-    A new trial repeats the oldest configuration that has fewer than ``repeat`` trials; where there is none, the sampler
-    proposes a new one. A point of a user's (``enqueue_trial``) begins a configuration of its own, unless it is one that
-    was tried already, which it then repeats once more. Groups are stored with the trials, so that a restarted study
-    goes on with them.
+    A new trial repeats the oldest configuration that has fewer than ``repeat`` trials, unless its first trial runs in
+    another driver of the study; where there is none, the sampler proposes a new one. A point of a user's
+    (``enqueue_trial``) begins a configuration of its own, unless it is one that was tried already, which it then
+    repeats once more. Groups are stored with the trials, so that a restarted study goes on with them.
 
     To the sampler inside, the first trial of a configuration runs until all its repeats have ended. Then it has the
     mean of the values that they have, NaN and failed ones left out; it is COMPLETE where any of them is, else PRUNED or
@@ -78,6 +79,8 @@ class RepeatingSampler(WrappingSampler):
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
         for number, group in _groups(trials).items():
             leader = trials[number]
+            if leader.state is TrialState.RUNNING and leader.system_attrs.get(DRIVER) != trial.system_attrs.get(DRIVER):
+                continue  # another driver may be at drawing its parameters
             if leader.params == fixed if fixed else len(group) < self.repeat:
                 return leader
         return None

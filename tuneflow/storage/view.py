@@ -14,8 +14,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 __all__ = ["PAUSED_ATTRIBUTE", "DelegatingStorage", "ViewStorage"]
 
+DRIVER = "tuneflow:driver"
+"""The system attribute of a trial: the id of the driver that it belongs to."""
+
+BEFORE = "tuneflow:before"
+"""The system attribute of a trial: by key, what its sampler replaced in the study while it drew; None for nothing."""
+
 PAUSED_ATTRIBUTE = "tuneflow:paused"
-"""The user attribute of a trial that was paused, resumed or not: the step at which it was."""
+"""The user attribute of a trial that was paused, resumed or not: the step at which it was; None where it was not."""
 
 
 def _delegated(name: str) -> Callable[..., Any]:
@@ -68,6 +74,7 @@ class ViewStorage(DelegatingStorage):
         n_paused: how many running trials carry the attribute, kept by its owner. While it is 0 and ``shared`` is
             False, every call costs what it costs below.
         shared: whether others may pause trials in the same study, so that ``n_paused`` says nothing.
+        made: id of the trial that is being drawn; None where none is.
         marks: system attributes of every trial that is started through the view. A new one has them from the moment
             that it exists, so that a trial whose driver dies at once is known to be that driver's.
 
@@ -91,6 +98,7 @@ class ViewStorage(DelegatingStorage):
         self.n_paused = 0
         self.shared = False
         self.marks: Mapping[str, Any] = {}
+        self.made: int | None = None
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
 
     def get_all_trials(
@@ -114,11 +122,13 @@ class ViewStorage(DelegatingStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         if template_trial is None and self.marks:
             template_trial = create_trial(state=TrialState.RUNNING, system_attrs=dict(self.marks))
-        return self.inner.create_new_trial(study_id, template_trial)
+        self.made = self.inner.create_new_trial(study_id, template_trial)
+        return self.made
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        if state is not TrialState.RUNNING or not self.marks:
+        if state is not TrialState.RUNNING:
             return self.inner.set_trial_state_values(trial_id, state, values)
+        self.made = trial_id
         # A waiting trial is taken. Marked before, lest it be nobody's; and after, lest it be somebody's who wanted it.
         with contextlib.suppress(UpdateFinishedTrialError):
             self._mark(trial_id)
@@ -126,6 +136,15 @@ class ViewStorage(DelegatingStorage):
         if is_ours:
             self._mark(trial_id)
         return is_ours
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        # Samplers count or keep something there (QMC, NSGA-II): how it was has to be known, should this driver die now.
+        if self.made is not None:
+            before = self.inner.get_trial(self.made).system_attrs.get(BEFORE, {})
+            if key not in before:
+                found = self.inner.get_study_system_attrs(study_id).get(key)
+                self.inner.set_trial_system_attr(self.made, BEFORE, {**before, key: found})
+        self.inner.set_study_system_attr(study_id, key, value)
 
     def _mark(self, trial_id: int) -> None:
         for key, value in self.marks.items():
@@ -143,7 +162,7 @@ class ViewStorage(DelegatingStorage):
         kept: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         for trial in trials:
             state = trial.state
-            if (state is TrialState.RUNNING and PAUSED_ATTRIBUTE in trial.user_attrs) or (
+            if (state is TrialState.RUNNING and trial.user_attrs.get(PAUSED_ATTRIBUTE) is not None) or (
                 state is TrialState.PRUNED and not has_one_objective and trial.intermediate_values
             ):
                 # A storage puts a new object in place of a trial that changes, so the same object is the same trial.
