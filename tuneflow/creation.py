@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from tuneflow.arguments import refuse_class
 from tuneflow.checkpoint import Keeper, Retention
 from tuneflow.clock import Clock
+from tuneflow.drivers import is_lock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UnknownName
 from tuneflow.folders import TrialFolders
 from tuneflow.pruners import AdaptedPruner, MedianStopping, NoPruner, Pruner
@@ -106,7 +107,7 @@ def load_study(
         InvalidArgument: no such study; the message lists those that the storage holds. Or no such file.
     """
     opened = open_storage(storage, must_exist=True)
-    names = optuna.get_all_study_names(opened)
+    names = [name for name in optuna.get_all_study_names(opened) if not is_lock(name)]
     if study_name is None and len(names) == 1:
         study_name = names[0]
     if study_name is None and names:
@@ -220,9 +221,12 @@ def build_study(
         clock=clock,
         sections=found if sections is None else sections,
     )
-    if searcher is not None and not study.get_trials(deepcopy=False):
-        for point in searcher.points_to_evaluate or ():
-            study.enqueue_trial(point)
+    points = (searcher.points_to_evaluate or ()) if searcher is not None else ()
+    if points and not study.get_trials(deepcopy=False):
+        with study.sharing.drivers.one_of_all("points") as is_first:
+            if is_first and not study.get_trials(deepcopy=False):
+                for point in points:
+                    study.enqueue_trial(point)
     return study
 
 

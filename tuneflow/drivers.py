@@ -3,7 +3,9 @@
 What is stored, as Optuna's system attributes:
 
 * with the study, ``tuneflow:driver:ID``: where a driver runs, and a count that grows while it lives; or that it has
-  left; or who has taken over its trials;
+  left;
+* with the study, ``tuneflow:taken:ID``: who has taken over its trials. A driver never writes that of itself, so that it
+  finds out, whenever it wakes up;
 * with each trial, ``tuneflow:driver``: the ID of the driver that it belongs to.
 
 A driver is dead when it has left, when its process on this machine is gone, or when its count has not grown for
@@ -20,6 +22,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -29,14 +32,22 @@ from optuna.trial import FrozenTrial, TrialState
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.pids import is_running, start_of
 from tuneflow.storage.quiet import quiet
+from tuneflow.storage.view import DRIVER
 
-__all__ = ["DRIVER", "Drivers"]
+__all__ = ["DRIVER", "Drivers", "is_lock"]
 
-DRIVER = "tuneflow:driver"
 _PREFIX = "tuneflow:driver:"
+_TAKEN = "tuneflow:taken:"
+_LOCK = "/taking over "
 _INTERVAL_S = 15.0
 _GRACE_S = 60.0
 _LOOK_S = 5.0
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def is_lock(study_name: str) -> bool:
+    """Whether a study is none, but the lock of a driver that takes over another one's trials."""
+    return _LOCK in study_name
 
 
 class Drivers:
@@ -49,7 +60,7 @@ class Drivers:
     Attributes:
         id: of this driver; "" where the storage is this process's own memory, which nobody can share.
         own_ids: this id and those that it had before; see ``begin_anew``.
-        has_lost: another driver has taken over this one's trials, because it seemed dead.
+        has_lost: another driver has taken over this one's trials, because it seemed dead; or may have, since it left.
         has_met: another one lives, or has lived since this one was made, and perhaps gone.
     """
 
@@ -64,6 +75,7 @@ class Drivers:
         self._beats: dict[str, tuple[int, float]] = {}
         self._look_due_s = -1.0
         self._others: list[str] = []
+        self._unheld: dict[str, float] = {}
         self.id = "" if isinstance(self._storage, InMemoryStorage) else secrets.token_hex(6)
         self.own_ids = {self.id}
         self._pid = os.getpid()
@@ -71,6 +83,7 @@ class Drivers:
         self._beaten_s = 0.0
         self.has_lost = False
         self.has_met = False
+        self._has_left = False
         self._before: set[str] = set()
         if self.id:
             now_s = self._clock.monotonic()
@@ -79,7 +92,12 @@ class Drivers:
     def _signs(self) -> dict[str, Any]:
         """What each driver has said, by its ID."""
         found = self._storage.get_study_system_attrs(self._study_id)
-        return {key[len(_PREFIX) :]: value for key, value in found.items() if key.startswith(_PREFIX)}
+        signs = {key[len(_PREFIX) :]: value for key, value in found.items() if key.startswith(_PREFIX)}
+        for key, value in found.items():
+            if key.startswith(_TAKEN):
+                name = key[len(_TAKEN) :]
+                signs[name] = {**signs.get(name, {}), "taken_by": value}
+        return signs
 
     # This driver
 
@@ -95,10 +113,10 @@ class Drivers:
         """Says that this driver lives, and goes on saying so until it leaves."""
         if self._is_registered or not self.id:
             return
-        self._is_registered = True
         self._look_due_s = -1.0  # only one of those that come at the same time can find itself alone
         self._stop = threading.Event()
         _beat(self._storage, self._study_id, self.id, 0)
+        self._is_registered = True
         self._beaten_s = self._clock.monotonic()
         weakref.finalize(self, self._stop.set).atexit = False
         arguments = (weakref.ref(self), self._stop, self._storage, self._study_id, self.id)
@@ -108,6 +126,7 @@ class Drivers:
         """Says that this driver goes: its trials may be taken over at once."""
         if self._is_registered and not self.is_forked:
             self._is_registered = False
+            self._has_left = self.has_lost = True
             self._stop.set()
             with contextlib.suppress(Exception):  # the storage may be closed, or the disk full
                 self._storage.set_study_system_attr(self._study_id, _PREFIX + self.id, {"left": True})
@@ -132,17 +151,21 @@ class Drivers:
         return bool(self.id) and self._pid != os.getpid()
 
     def begin_anew(self) -> None:
-        """Goes on under another id: nobody looks after the old one's trials, or it is the parent's of a fork."""
+        """Goes on under another id: others look after the old one's trials, or it is the parent's of a fork."""
+        is_back = self._has_left and not self.is_forked
         if self.is_forked:
             self.own_ids.clear()
             self._pid = os.getpid()
         else:
             self._stop.set()
+        if is_back:
+            self._before.add(self.id)
+        self._has_left = False
         self._is_registered = False
         self.id = secrets.token_hex(6)
         self.own_ids.add(self.id)
         self.has_lost = False
-        self.has_met = True
+        self.has_met = self.has_met or not is_back
         self.register()
 
     def take_all(self) -> None:
@@ -152,7 +175,7 @@ class Drivers:
                 continue
             self._before.add(name)
             if "taken_by" not in sign:
-                self._storage.set_study_system_attr(self._study_id, _PREFIX + name, {"taken_by": self.id})
+                self._storage.set_study_system_attr(self._study_id, _TAKEN + name, self.id)
 
     def take(self, trial: FrozenTrial) -> None:
         """The trial is this driver's from now on."""
@@ -201,7 +224,8 @@ class Drivers:
     @contextlib.contextmanager
     def taking_over(self, dead: str) -> Iterator[list[FrozenTrial]]:
         """The unfinished trials of a dead driver, for this one alone; none where another driver is at it, or was."""
-        name = f"{self._name}/taking over {dead}"
+        name = f"{self._name}{_LOCK}{dead}"
+        self.register()  # should it die now, others have to see that
         try:
             with quiet():
                 lock = self._storage.create_new_study(self._directions, name)
@@ -217,17 +241,41 @@ class Drivers:
                 return
             running = self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.RUNNING,))
             yield [trial for trial in running if trial.system_attrs.get(DRIVER) == dead]
-            self._storage.set_study_system_attr(self._study_id, _PREFIX + dead, {"taken_by": self.id})
+            self._storage.set_study_system_attr(self._study_id, _TAKEN + dead, self.id)
+        finally:
+            with contextlib.suppress(KeyError):  # this driver was so slow that another one has removed it
+                self._storage.delete_study(lock)
+
+    @contextlib.contextmanager
+    def one_of_all(self, what: str) -> Iterator[bool]:
+        """Whether this driver is to do what is done once in a study's life; False where another one is just at it."""
+        if not self.id:
+            yield True
+            return
+        try:
+            with quiet():
+                lock = self._storage.create_new_study(self._directions, f"{self._name}{_LOCK}{what}")
+        except optuna.exceptions.DuplicatedStudyError:
+            yield False
+            return
+        try:
+            yield True
         finally:
             self._storage.delete_study(lock)
 
     def _break_stale(self, name: str) -> None:
-        """Removes the lock of a driver that died while it held it."""
+        """Removes the lock of a driver that died while it held it, or before it could say whose it is."""
+        now_s = self._clock.monotonic()
         with contextlib.suppress(KeyError):
             lock = self._storage.get_study_id_from_name(name)
-            holder = self._storage.get_study_system_attrs(lock).get(DRIVER)
-            sign = self._signs().get(str(holder))
-            if sign is not None and not self._lives(str(holder), sign, self._clock.monotonic()):
+            holder = str(self._storage.get_study_system_attrs(lock).get(DRIVER))
+            sign = self._signs().get(holder)
+            if sign is None:
+                is_stale = now_s - self._unheld.setdefault(name, now_s) >= _GRACE_S
+            else:
+                is_stale = self._is_over(holder, sign, now_s)
+            if is_stale:
+                self._unheld.pop(name, None)
                 self._storage.delete_study(lock)
 
 
@@ -254,9 +302,13 @@ def _beat(storage: BaseStorage, study_id: int, name: str, beat: int) -> None:
 
 
 def _place() -> str:
-    """Where process ids mean the same: this machine, or this container."""
+    """Where process ids mean the same: this machine since its last start, or this container.
+
+    Machines that were made from one image may all have the same name, and all begin with the same namespace.
+    """
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no file
+        boot = _BOOT.read_text().strip()
     except OSError:
-        namespace = ""
-    return f"{socket.gethostname()} {namespace}".strip()
+        namespace = boot = ""
+    return f"{socket.gethostname()} {namespace} {boot}".strip()
