@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from tuneflow.errors import TrialTakenOver
 from tuneflow.plain import plain
-from tuneflow.pruners.base import Exploit, Pause, Stop
+from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
+from tuneflow.saving import is_needed
 from tuneflow.study_core import StudyCore
 from tuneflow.trial import Trial
 from tuneflow.verdicts import DECISION, PAUSED, decode, is_paused
@@ -56,10 +59,12 @@ class AdoptingStudy(StudyCore):
         n_adopted = 0
         for dead in drivers.dead():
             with drivers.taking_over(dead) as trials:
+                self.sharing.has_company = True
                 self.fold_others()
                 n_adopted += self._adopt(trials)
             for trial in self.take_stopped():
-                self.finish(trial)
+                with contextlib.suppress(TrialTakenOver):  # something has ended it meanwhile
+                    self.finish(trial)
         return n_adopted
 
     def take_stopped(self) -> list[Trial]:
@@ -97,11 +102,11 @@ class AdoptingStudy(StudyCore):
     def _adopt(self, trials: list[FrozenTrial]) -> int:
         for frozen in trials:
             trial = self._take_over(frozen.number)
-            if PAUSED in frozen.user_attrs:
+            if self._storage.get_trial(trial.storage_id).user_attrs.get(PAUSED) is not None:
                 self.sampling.mark_paused(frozen.number)
             if isinstance(trial.decision, Stop):
                 self._stopped.append(trial)
-            elif not is_paused(frozen) or self._verdicts is None:
+            elif trial.owed is not None or not is_paused(frozen) or self._verdicts is None:
                 self._again.append(frozen.number)
         self._again.sort()
         return len(trials)
@@ -111,23 +116,54 @@ class AdoptingStudy(StudyCore):
         self.sharing.drivers.take(frozen)
         if self._distributions is not None and not self._distributions.keys() <= frozen.params.keys():
             frozen = self._complete(frozen)
-        if self._verdicts is not None:
-            self._verdicts.take_over(frozen)
+        frozen = self._void_undecided(frozen)
+        goes_on = None if self._verdicts is None else self._verdicts.take_over(frozen)
         trial = Trial(self, frozen._trial_id, number, _RUNNING)
         steps = sorted(frozen.intermediate_values)
         trial.n_reports = len(steps)
         if steps:
             trial.last_step, trial.last_value = steps[-1], frozen.intermediate_values[steps[-1]]
-        for step, config, donor in self._exploits_of(frozen):
-            trial.change_config(Exploit(donor, config), step)
-        if is_paused(frozen):
-            trial.decision = Pause()
-        elif steps:
-            decided = decode(frozen.user_attrs.get(f"{DECISION}{steps[-1]}"))
-            trial.decision = decided if isinstance(decided, Stop) else None
-        self._live[number] = trial
         self.saving.adopt(number, trial.last_step or 0)
+        for step, config, donor in self._exploits_of(frozen):
+            decided = Exploit(donor, config)
+            if step == trial.last_step and not self.saving.has_copied(donor, trial, step):
+                self._exploit(trial, decided, step)  # the driver died between its decision and the copy
+            else:
+                trial.change_config(decided, step)
+        if is_paused(frozen):
+            trial.decision = Stop() if goes_on is False else Pause()
+            if goes_on:
+                self._handed_out.append(number)
+        elif steps:
+            answered = decode(frozen.user_attrs.get(f"{DECISION}{steps[-1]}"))
+            trial.decision = answered if isinstance(answered, Stop) else None
+        trial.owed = self._owed(trial, frozen)
+        self._live[number] = trial
         return trial
+
+    def _owed(self, trial: Trial, frozen: FrozenTrial) -> Decision | None:
+        """Others are to load what a trial had at its last report, and it could not save that any more."""
+        if not self.needs_checkpoints or trial.last_step is None or isinstance(trial.decision, Stop):
+            return None
+        answer = decode(frozen.user_attrs.get(f"{DECISION}{trial.last_step}"))
+        is_there = self.saving.has_any(trial.number) and self.saving.start_of(trial.number) == trial.last_step
+        return answer if is_needed(answer) and not is_there else None
+
+    def _void_undecided(self, frozen: FrozenTrial) -> FrozenTrial:
+        """Takes back what was decided on a report that its driver had no time to store: it will be decided anew."""
+        void = [
+            key
+            for key, stored in frozen.user_attrs.items()
+            if key.startswith(DECISION)
+            and stored is not None
+            and int(key[len(DECISION) :]) not in frozen.intermediate_values
+        ]
+        for key in void:
+            self._storage.set_trial_user_attr(frozen._trial_id, key, None)
+        if void and frozen.user_attrs.get(PAUSED) == int(void[-1][len(DECISION) :]):
+            pauses = (s for s in frozen.intermediate_values if frozen.user_attrs.get(f"{DECISION}{s}") == "pause")
+            self._storage.set_trial_user_attr(frozen._trial_id, PAUSED, max(pauses, default=None))
+        return self._storage.get_trial(frozen._trial_id) if void else frozen
 
     def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
         """A trial whose driver died between making it and storing its parameters gets those that are missing."""

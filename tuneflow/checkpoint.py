@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 _PREFIX = "checkpoint_"
+_OLD = ".old_"
 _NOTES = ".tuneflow.json"
+_COPIED = "copied_from"
 
 
 class Checkpoint:
@@ -176,6 +178,11 @@ def read_notes(checkpoint: object) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return notes if isinstance(notes, dict) else {}
+
+
+def is_copy_of(checkpoint: object, donor: int) -> bool:
+    """Whether an exploit has put a checkpoint here: the copy of one of ``donor``'s."""
+    return read_notes(checkpoint).get(_COPIED) == donor
 
 
 def is_folder_like(given: object) -> bool:
@@ -353,7 +360,9 @@ class Keeper:
         if not folder.is_dir():
             return
         for path in folder.iterdir():
-            if path.name.startswith((".attempt_", ".old_")):
+            if path.name.startswith(_OLD) and not (final := folder / path.name[len(_OLD) :]).exists():
+                path.rename(final)  # it was being replaced, and the new one had not been moved to its place
+            elif path.name.startswith((".attempt_", _OLD)):
                 shutil.rmtree(path, ignore_errors=True)
         found = self._stored(folder)
         self._kept[trial] = found
@@ -396,6 +405,7 @@ class Keeper:
             shutil.rmtree(target)
         try:
             shutil.copytree(source.content.path, target, copy_function=_link)
+            _note_copy(target, donor)
         except OSError:
             if donor in self._kept:
                 raise
@@ -446,13 +456,19 @@ class Keeper:
 def _replace(source: Path, target: Path) -> None:
     """Moves a folder to its final name in one step; one that stood there before is replaced."""
     if target.exists():
-        old = target.with_name(f".old_{target.name}")
+        old = target.with_name(_OLD + target.name)
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
         source.rename(target)
         shutil.rmtree(old, ignore_errors=True)
     else:
         source.rename(target)
+
+
+def _note_copy(folder: Path, donor: int) -> None:
+    draft = folder / f"{_NOTES}.new"
+    draft.write_text(json.dumps({**read_notes(Checkpoint(folder)), _COPIED: donor}))
+    draft.replace(folder / _NOTES)  # and not written over, as the donor has the same file
 
 
 def _link(source: str, target: str) -> None:

@@ -75,26 +75,38 @@ class OwningStudy(StudyViews):
                 continue
             self._let_go(trial)
 
-    def _let_go(self, trial: Trial) -> None:
-        """The trial is somebody else's."""
+    def _let_go(self, trial: Trial, ended_as: TrialState | None = None) -> None:
+        """The trial is somebody else's; or it has ended, and this driver is the one to tell its pruner."""
         number = trial.number
         del self._live[number]
         for waiting in (self._again, self._handed_out):
             if number in waiting:
                 waiting.remove(number)
-        if self._verdicts is not None:
+        if self._verdicts is None:
+            return
+        if ended_as is None:
             self._verdicts.give_away(number, trial.last_step)
+        else:
+            self._verdicts.end_elsewhere(number, ended_as)
 
     def lost(self, trial: Trial) -> TrialTakenOver:
         """What is to be raised for a trial that is not this driver's any more.
 
         Another driver has taken it over, or something has ended it that is none: a dashboard, Optuna's own ``tell``.
         """
-        if self._live.get(trial.number) is trial:
-            self._let_go(trial)
         frozen = self._storage.get_trial(trial.storage_id)
         is_ours = frozen.system_attrs.get(DRIVER, "") in self.sharing.drivers.own_ids
-        return TrialTakenOver(trial.number, frozen.state.name if is_ours and frozen.state.is_finished() else "")
+        ended_as = frozen.state if is_ours and frozen.state.is_finished() else None
+        if self._live.get(trial.number) is trial:
+            self._let_go(trial, ended_as)
+        return TrialTakenOver(trial.number, "" if ended_as is None else ended_as.name)
+
+    def _has_ended_elsewhere(self, trial: Trial) -> bool:
+        """Whether something else has ended a trial that waited here; lets go of it then."""
+        if not self._storage.get_trial(trial.storage_id).state.is_finished():
+            return False
+        self.lost(trial)
+        return True
 
     def _settle_fork(self) -> None:
         """In a forked child: another driver from now on. It may report to the trials that ran, and resumes none."""

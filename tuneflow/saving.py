@@ -8,7 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tuneflow.checkpoint import Checkpoint, Deferred, Keeper, Reason, SaveRhythm, Staged, is_folder_like, stage
+from tuneflow.checkpoint import (
+    Checkpoint,
+    Deferred,
+    Keeper,
+    Reason,
+    SaveRhythm,
+    Staged,
+    is_copy_of,
+    is_folder_like,
+    stage,
+)
 from tuneflow.clock import Clock
 from tuneflow.errors import CheckpointMissing, InvalidArgument, TuneflowWarning
 from tuneflow.folders import TrialFolders
@@ -133,6 +143,10 @@ class Saving:
                 stacklevel=2,
             )
 
+    def expect(self, trial: Trial) -> None:
+        """A checkpoint is on its way, or will be when the trial has come to where it was."""
+        self._pending.add(trial.number)
+
     def give_up(self, trial: Trial) -> None:
         """A checkpoint that was on its way will not come."""
         self._pending.discard(trial.number)
@@ -145,6 +159,13 @@ class Saving:
         """Makes the donor's latest checkpoint the trial's own at ``step`` and returns it."""
         theirs = None if self._folders.is_temporary else self._folders.of(donor)
         return self.keeper.copy_from(donor, trial.number, step, _folder(trial), theirs)
+
+    def has_copied(self, donor: int, trial: Trial, step: int) -> bool:
+        """Whether ``copy`` was done, perhaps by a driver before this one; True where copies do not outlive a driver."""
+        if self._folders.is_temporary or donor == trial.number:
+            return True
+        kept = self.keeper.latest(trial.number)
+        return kept is not None and kept.step == step and is_copy_of(kept.content, donor)
 
     def start_of(self, number: int) -> int:
         """The step from which a trial would go on: that of its latest checkpoint, 0 without one."""

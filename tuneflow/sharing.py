@@ -25,6 +25,7 @@ class Sharing:
     Attributes:
         drivers: who they are.
         is_possible: whether anybody else can reach the study.
+        has_company: whether others have been seen at work on the study.
     """
 
     def __init__(self, study: optuna.Study, clock: Clock | None = None) -> None:
@@ -33,7 +34,7 @@ class Sharing:
         self._study = study
         self._is_cheap = isinstance(study._storage, Journal)
         self._changes: Changes | None = None
-        self._has_company = False
+        self.has_company = False
         self._n_next = 0
 
     @property
@@ -43,13 +44,8 @@ class Sharing:
             return 0
         self.drivers.register()
         self.drivers.others()
-        self._has_company = self._has_company or self.drivers.has_met
+        self.has_company = self.has_company or self.drivers.has_met
         return int(self.drivers.id[:7], 16) + 1 if self.drivers.has_met else 0
-
-    @property
-    def has_company(self) -> bool:
-        """Whether others have been seen at work on the study."""
-        return self._has_company
 
     def watch(self) -> None:
         """From now on changes are counted; called before the stored trials are read."""
@@ -58,7 +54,7 @@ class Sharing:
 
     def started(self, number: int) -> None:
         """A trial of our own was made: a gap before its number is somebody else's."""
-        self._has_company = self._has_company or number > self._n_next
+        self.has_company = self.has_company or number > self._n_next
         self._n_next = number + 1
 
     def begin_at(self, n_known: int) -> None:
@@ -67,13 +63,13 @@ class Sharing:
 
     def changes(self) -> list[FrozenTrial]:
         """The trials of others that have changed since the last call, in order of number."""
-        if self._changes is None or not (self._is_cheap or self._has_company):
+        if self._changes is None or not (self._is_cheap or self.has_company):
             return []
         changed = self._changes.take()
         if changed:
             own_ids = self.drivers.own_ids
             changed = [trial for trial in changed if trial.system_attrs.get(DRIVER) not in own_ids]
-            self._has_company = self._has_company or bool(changed)
+            self.has_company = self.has_company or bool(changed)
         return changed
 
     def belongs_to(self, trial: FrozenTrial) -> Any:

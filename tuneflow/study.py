@@ -132,6 +132,8 @@ class Study(AdoptingStudy):
             )
         if state is not TrialState.RUNNING:
             raise UsageError(f"trial {number} is {state.name} and cannot be told; ask for it first")
+        self.sharing.has_company = True
+        self.fold_others()  # what its driver reported
         return self._take_over(number)
 
     def enqueue_trial(

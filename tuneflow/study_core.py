@@ -9,6 +9,7 @@ A trial's states and what moves it between them:
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import warnings
 from collections.abc import Callable, Container, Mapping
@@ -21,7 +22,7 @@ from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
-from tuneflow.errors import TrialFailed, TuneflowWarning, UsageError
+from tuneflow.errors import TrialFailed, TrialTakenOver, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
 from tuneflow.listening import Listeners
 from tuneflow.owning import OwningStudy
@@ -152,22 +153,26 @@ class StudyCore(OwningStudy):
         if self.listeners.has_new:
             self.listeners.emit("on_study_start", self)
         self._settle_losses()
-        if self._again:
-            return self._reenter(self._live[self._again.pop(0)])
+        while self._again:
+            again = self._live[self._again.pop(0)]
+            if not self._has_ended_elsewhere(again):
+                return self._reenter(again)
         verdicts = self._verdicts
         if verdicts is None or not (verdicts.paused or self._handed_out or not more):
             return None
-        for index, number in enumerate(self._handed_out):
-            if number not in busy:
-                del self._handed_out[index]
-                return self._unpause(self._live[number])
+        for number in [number for number in self._handed_out if number not in busy]:
+            self._handed_out.remove(number)
+            handed_out = self._live[number]
+            if not self._has_ended_elsewhere(handed_out):
+                return self._unpause(handed_out)
         # One at a time: what the pruner holds back is judged anew for the next free slot.
         resumed = None
         while resumed is None and (number_now := verdicts.next_resume(more)) is not None:
             if number_now in busy:
                 self._handed_out.append(number_now)
             else:
-                resumed = self._live.get(number_now)
+                found = self._live.get(number_now)
+                resumed = None if found is None or self._has_ended_elsewhere(found) else found
         self._end_dropped()
         return None if resumed is None else self._unpause(resumed)
 
@@ -237,11 +242,17 @@ class StudyCore(OwningStudy):
             )
         value = self.objectives.value_of(metrics)
         last = trial.last_step
-        step = (trial.start_step if last is None else last) + 1 if step is None else as_step(step)
-        if last is not None and step <= last:
-            return self._repeated(trial, step)
-        if checkpoint is not None:
+        step = trial.next_step if step is None else as_step(step)
+        if checkpoint is not None and (last is None or step > last or trial.owed is not None):
             checkpoint = self.saving.check(checkpoint)
+        if last is not None and step <= last:
+            owed = trial.owed
+            if owed is None or step < last or not trial.replays(step):
+                return self._repeated(trial, step)
+            trial.owed, trial.decision = None, owed
+            if checkpoint is not None:
+                self.saving.take(trial, step, checkpoint, owed, metrics)
+            return owed
         decision: Decision = CONTINUE
         verdicts = self._verdicts
         if value is not None:
@@ -418,7 +429,8 @@ class StudyCore(OwningStudy):
             for number in dropped:
                 trial = self._live.get(number)
                 if trial is not None:
-                    self.finish(trial, TrialState.PRUNED)
+                    with contextlib.suppress(TrialTakenOver):  # a dashboard has ended it before
+                        self.finish(trial, TrialState.PRUNED)
 
     def ask_optuna_pruner(self, number: int) -> bool:
         """Whether the Optuna pruner of this study would stop a trial after its last report."""

@@ -64,6 +64,8 @@ class Trial:
         attempt: how many times the trial was started, from 1; a retry or a resume after a crash counts one.
         error: the exception that ended the trial or its last attempt; None where there is none.
         device: "cpu", "cuda:0", ...; where a runner put the trial.
+        owed: the answer to its last report, where the checkpoint that this asked for did not outlive the driver: the
+            trial repeats the step and gets the answer again. Else None.
         resources: what a runner gave it, ``{"cpu": 1.0}`` for instance.
 
     Example:
@@ -84,6 +86,7 @@ class Trial:
         "_config_is_own",
         "_handle",
         "_owner",
+        "_reached",
         "_restart_from",
         "attempt",
         "decision",
@@ -95,6 +98,7 @@ class Trial:
         "last_value",
         "n_reports",
         "number",
+        "owed",
         "resources",
         "schedule",
         "start_step",
@@ -122,11 +126,13 @@ class Trial:
         self._config_is_own = False
         self._checkpoint: Any = None
         self._restart_from: int | None = None
+        self._reached = 0
         self.start_step = 0
         self.last_step: int | None = None
         self.last_value: float | None = None
         self.last_result: dict[str, Any] | None = None
         self.decision: Decision | None = None
+        self.owed: Decision | None = None
         self.schedule: list[tuple[int, dict[str, Any], int | None]] = []
         self.given: frozenset[str] = frozenset()
         self.attempt = 1
@@ -311,6 +317,7 @@ class Trial:
         self.start_step = step
         self._checkpoint = checkpoint
         self._restart_from = restart_from
+        self._reached = step
         self.decision = None
 
     @property
@@ -319,8 +326,18 @@ class Trial:
         return self._restart_from is not None
 
     def replays(self, step: int) -> bool:
-        """Whether ``step`` was recorded before the trial had to start over."""
-        return self._restart_from is not None and step <= self._restart_from
+        """Whether ``step`` was recorded before the trial had to start over. It has reached it then."""
+        if self._restart_from is None or step > self._restart_from:
+            return False
+        self._reached = step
+        return True
+
+    @property
+    def next_step(self) -> int:
+        """The step of a report that names none: the one after the last, which after a restart may be recorded."""
+        if self.last_step is None:
+            return self.start_step + 1
+        return (self._reached if self.last_step == self._restart_from else self.last_step) + 1
 
     def change_config(self, decision: Exploit, step: int) -> None:
         """Takes over an exploit's configuration."""

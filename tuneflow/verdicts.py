@@ -78,6 +78,8 @@ class Verdicts:
         self.paused: set[int] = set()
         self._folded: dict[int, int] = {}  # trials of others that go on, to the last step that was taken in
         self._over: set[int] = set()  # trials of others that have ended
+        self._exploited: dict[int, int] = {}  # trials of others that go on, to the step of their last exploit
+        self._answered: dict[int, bool] = {}  # paused trials of others: whether the pruner lets them go on
         self._sign = -1.0 if is_maximized else 1.0
         pruner.bind(space, rng)
 
@@ -101,7 +103,7 @@ class Verdicts:
         """A paused trial that may go on, taken out of ``paused``."""
         number = self.pruner.next_resume(more)
         if number is not None:
-            self.paused.discard(number)
+            self._answer(number, True)
         return number
 
     def resume(self, number: int) -> Decision:
@@ -111,8 +113,16 @@ class Verdicts:
     def take_dropped(self) -> list[int]:
         """Paused trials that will never go on, taken out of ``paused``."""
         dropped = self.pruner.take_dropped()
-        self.paused.difference_update(dropped)
+        for number in dropped:
+            self._answer(number, False)
         return dropped
+
+    def _answer(self, number: int, goes_on: bool) -> None:
+        """What a pruner says once, it says of others' trials too: it is kept, should one be taken over later."""
+        if number in self.paused:
+            self.paused.discard(number)
+        elif number in self._folded:
+            self._answered[number] = goes_on
 
     def end(self, number: int, state: TrialState) -> None:
         """A trial ended."""
@@ -134,28 +144,59 @@ class Verdicts:
                 return
             self.start(number, config)
             last = self._folded[number] = -1
+        if last in exploits and self._exploited.get(number) != last:
+            self._fold_report(trial, last, exploits)  # a pause then, and at its resume an exploit
         if trial.intermediate_values and trial.last_step != last:
             for step in sorted(step for step in trial.intermediate_values if step > last):
-                decided = decode(trial.user_attrs.get(f"{DECISION}{step}"), exploits.get(step))
-                self.pruner.on_report(number, step, self._loss(trial.intermediate_values[step]), True, decided)
-                self._folded[number] = step
-                if isinstance(decided, Stop):
+                if isinstance(self._fold_report(trial, step, exploits), Stop):
                     break
         if trial.state.is_finished():
             self.pruner.on_end(number, trial.state)
-            del self._folded[number]
+            self._forget(number)
             self._over.add(number)
 
-    def take_over(self, trial: FrozenTrial) -> None:
-        """A folded trial is this driver's own from now on."""
-        self._folded.pop(trial.number, None)
-        if is_paused(trial):
-            self.paused.add(trial.number)
+    def _fold_report(self, trial: FrozenTrial, step: int, exploits: Mapping[int, Mapping[str, Any]]) -> Decision:
+        number = trial.number
+        decided = decode(trial.user_attrs.get(f"{DECISION}{step}"), exploits.get(step))
+        self.pruner.on_report(number, step, self._loss(trial.intermediate_values[step]), True, decided)
+        self._folded[number] = step
+        self._answered.pop(number, None)
+        if step in exploits:
+            self._exploited[number] = step
+        return decided
+
+    def _forget(self, number: int) -> None:
+        self._folded.pop(number, None)
+        self._exploited.pop(number, None)
+        self._answered.pop(number, None)
+
+    def take_over(self, trial: FrozenTrial) -> bool | None:
+        """A folded trial is this driver's own from now on.
+
+        Returns:
+            Of a paused one: whether it goes on (True) or is given up (False), where the pruner has said so already or
+            is of a kind that resumes nobody; else None.
+        """
+        number = trial.number
+        answered = self._answered.get(number)
+        self._forget(number)
+        if not is_paused(trial):
+            return None
+        if answered is None and type(self.pruner).next_resume is Pruner.next_resume:
+            return True
+        if answered is None:
+            self.paused.add(number)
+        return answered
 
     def give_away(self, number: int, last_step: int | None) -> None:
         """A trial of this driver's own is another's from now on."""
         self.paused.discard(number)
         self._folded[number] = -1 if last_step is None else last_step
+
+    def end_elsewhere(self, number: int, state: TrialState) -> None:
+        """Something that is no driver has ended a trial of this driver's own."""
+        self.end(number, state)
+        self._over.add(number)
 
     def is_over(self, number: int) -> None:
         """A trial that this driver's pruner knows has ended, and is not to be taken in as another's."""

@@ -23,7 +23,7 @@ from tuneflow.errors import (
     TrialTimeout,
     TuneflowError,
 )
-from tuneflow.pruners.base import CONTINUE, Exploit, Pause, Stop
+from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
 from tuneflow.runner.attempt import Attempt
 from tuneflow.runner.donors import Donors
@@ -138,7 +138,7 @@ class Loop:
             self._order.add(Finished(trial.number, trial.attempt, None, False, self._kind))
         for trial in self.study.take_stopped():
             if trial.number not in self._runs:
-                self.study.finish(trial)
+                self._finish(trial)
         if leaving:
             self._fill()  # the others are back at their times, so that the first of all is known
             self._take_in([])
@@ -178,15 +178,23 @@ class Loop:
         """Answers a step that was recorded before a restart; it is no event."""
         if not isinstance(event, Reported):
             return False
-        trial = self._runs[event.trial].trial
+        run = self._runs[event.trial]
+        trial = run.trial
         if not trial.is_behind:
             return False
         try:
-            if not trial.replays(self._results.step_of(event)):
+            step = self._results.step_of(event)
+            if not trial.replays(step):
                 return False
+            is_owed = trial.owed is not None and step == trial.last_step
+            decision: Decision = CONTINUE
+            if is_owed:
+                decision = self.study.report_for(trial, event.metrics, step, event.checkpoint, announces=False)
         except TuneflowError:
             return False  # refused in its turn
-        self.executor.reply(event.trial, Answer(CONTINUE))
+        if isinstance(decision, Pause):
+            run.verdict = decision
+        self.executor.reply(event.trial, Answer(decision, is_owed and isinstance(event.checkpoint, Deferred)))
         return True
 
     def _handle(self, event: Event) -> None:
@@ -221,7 +229,7 @@ class Loop:
                 self.study.announce_start(trial)  # while it starts: a listener may be writing files
 
     def _is_over(self) -> bool:
-        if self._is_ending or self.study.is_stopped or self.study.sampling.is_exhausted:
+        if self._is_ending or self.study.is_stopped:
             return True
         if self._deadline_s is not None and self._clock.monotonic() >= self._deadline_s:
             self.hit_time_limit = True
@@ -241,9 +249,11 @@ class Loop:
 
     def _next_trial(self) -> Trial | None:
         n_trials = self.rules.n_trials
-        more = n_trials is None or self.n_started < n_trials
+        is_exhausted = self.study.sampling.is_exhausted
+        # What runs may yet open more to a sampler that finds out what there is.
+        more = (n_trials is None or self.n_started < n_trials) and (not is_exhausted or bool(self._runs))
         trial = self.study.resume(more, busy=self._runs)
-        if trial is not None or not more:
+        if trial is not None or not more or is_exhausted:
             return trial
         point = None if self.rules.points is None else self.rules.points(self.n_started)
         self.n_started += 1
@@ -257,6 +267,8 @@ class Loop:
             self._order.enter(trial.number)
         else:
             self._timetable.enter(trial)
+        if trial.owed is not None:
+            self.study.saving.expect(trial)
         trial.resources = rules.request.as_dict()
         trial.device = "cuda:0" if rules.request.gpu else "cpu"  # the first of those that its process sees
         if not self._donors.hold(trial, trial.decision, is_running=False):
@@ -385,12 +397,22 @@ class Loop:
             self.study.finish(trial, None, objectives.values_of(event.value) if is_named else event.value)
             return
         if metrics is not None:
-            step = (trial.start_step if trial.last_step is None else trial.last_step) + 1
-            result = self._results.last(trial, metrics, iteration=step, now_s=self._clock.time())
-            self.study.report_for(trial, result, step)
+            step = trial.next_step
+            if not trial.replays(step):  # else a driver before had recorded what it returned, and no more
+                result = self._results.last(trial, metrics, iteration=step, now_s=self._clock.time())
+                self.study.report_for(trial, result, step)
         if trial.last_step is None and objectives.has_metric:
             raise MetricMissing(objectives.name, [])
         self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
+
+    def _finish(self, trial: Trial, state: TrialState | None = None, value: Any = None, *, reason: str = "") -> bool:
+        """Ends a trial; False where something else has ended it before, or has it now."""
+        try:
+            self.study.finish(trial, state, value, reason=reason)
+        except TrialTakenOver as error:
+            _logger.warning("%s", error)
+            return False
+        return True
 
     def _is_taken_over(self, trial: Trial) -> bool:
         """Whether another driver of the study has the trial now, because this one seemed dead."""
@@ -417,10 +439,10 @@ class Loop:
             return
         if verdict is not None:
             state = TrialState.COMPLETE if verdict.complete else TrialState.PRUNED
-            self.study.finish(trial, state, trial.last_value if verdict.complete else None)
+            self._finish(trial, state, trial.last_value if verdict.complete else None)
             return
         if isinstance(error, OutOfMemory) and self.rules.on_oom == "prune":
-            self.study.finish(trial, TrialState.PRUNED)
+            self._finish(trial, TrialState.PRUNED)
             return
         has_progress = (trial.last_step or 0) > run.started_at_step and self.study.saving.has_any(trial.number)
         may_retry = self._attempts.may_retry(trial.number, error, has_progress=has_progress)
@@ -433,8 +455,9 @@ class Loop:
 
     def _give_up(self, trial: Trial, error: BaseException) -> None:
         trial.error = error
-        self.errors[trial.number] = error
-        self.study.finish(trial, TrialState.FAIL, reason=str(error).splitlines()[0] if str(error) else repr(error))
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        if self._finish(trial, TrialState.FAIL, reason=reason):
+            self.errors[trial.number] = error
         catch = self.rules.catch
         if catch is not None and not is_caught(error, catch):
             self._end_with(error)
@@ -492,6 +515,6 @@ class Loop:
             if self._is_taken_over(trial):
                 continue
             if trial.last_value is not None or (trial.last_step is not None and not self.study.objectives.has_metric):
-                self.study.finish(trial, TrialState.PRUNED)
+                self._finish(trial, TrialState.PRUNED)
             else:
-                self.study.finish(trial, TrialState.FAIL, reason=reason)
+                self._finish(trial, TrialState.FAIL, reason=reason)

@@ -82,6 +82,8 @@ class Timetable:
                 continue
             entry, n_reports = stored[number]
             self._entries[number] = entry
+            if trial.owed is not None:
+                continue  # it runs once more to where it was
             if isinstance(trial.decision, Pause) and n_reports == entry.n_reports:
                 self._study.hand_out_again(number)
             elif isinstance(trial.decision, (Pause, Stop)):
