@@ -16,8 +16,8 @@ import optuna
 import pytest
 
 import tuneflow as tune
-from tuneflow.pruners import ASHA, HyperBand, MedianStopping
-from tuneflow.storage import Journal
+from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
+from tuneflow.storage import Journal, JournalBackend
 
 DRIVER = Path(__file__).with_name("chaos_driver.py")
 
@@ -115,3 +115,88 @@ def test_a_trial_that_died_before_it_had_its_parameters_gets_them(
 
     in_child(dies)
     assert run(tmp_path, "dies", space=space, resume="auto") == calm
+
+
+def train_saving(config: dict[str, float]) -> None:
+    checkpoint = tune.get_checkpoint()
+    start, weight = (0, 0.0) if checkpoint is None else json.loads((checkpoint.path / "state").read_text())
+    for step in range(start + 1, 10):
+        weight += config["x"] - config["y"] ** 2
+
+        def save(folder: Path, state: tuple[int, float] = (step, weight)) -> None:
+            (folder / "state").write_text(json.dumps(state))
+
+        tune.report({"loss": weight / step}, checkpoint=save)
+
+
+def evaluate(config: dict[str, float]) -> dict[str, float]:
+    return {"loss": config["x"] - config["y"] ** 2}
+
+
+def pbt(**given: Any) -> PBT:
+    return PBT({"x": tune.uniform(0, 1)}, perturbation_interval=2, **given)
+
+
+BOTH = {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1)}
+CHOICES = {"x": tune.choice([1, 2]), "y": tune.choice([1, 2])}
+CASES: dict[str, tuple[Any, Any, Callable[[], Any], dict[str, Any]]] = {
+    "pbt": (train_saving, BOTH, lambda: pbt(population_size=4), {"search_alg": "random"}),
+    "pbt-sync": (train_saving, BOTH, lambda: pbt(population_size=4, synchronous=True), {"search_alg": "random"}),
+    "tpe": (evaluate, BOTH, lambda: None, {"search_alg": "tpe"}),
+    "qmc": (evaluate, BOTH, lambda: None, {"search_alg": "qmc"}),
+    "nsgaii": (evaluate, BOTH, lambda: None, {"search_alg": optuna.samplers.NSGAIISampler(population_size=2, seed=1)}),
+    "grid": (evaluate, CHOICES, lambda: None, {"search_alg": "grid", "num_samples": -1}),
+    "bruteforce": (evaluate, CHOICES, lambda: None, {"search_alg": "bruteforce", "num_samples": -1}),
+}
+
+
+def record_of_run(folder: Path, name: str, case: str, resume: Any = False) -> list[Any]:
+    trainable, space, scheduler, given = CASES[case]
+    settings = {"num_samples": 4, "executor": "inline", "deterministic": True, "seed": 3, "verbose": 0, **given}
+    tune.run(
+        trainable, space, metric="loss", mode="min", scheduler=scheduler(), storage_path=folder, name=name,
+        resume=resume, **settings,
+    )  # fmt: skip
+    rows = [
+        [json.loads(row)["loss"] for row in (folder / name / f"{number:05d}" / "result.json").read_text().splitlines()]
+        for number, *_ in record_of(folder / name)
+    ]
+    return [record_of(folder / name), rows]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(
+    ("case", "n_kills"),
+    [("pbt", 17), ("pbt-sync", 7), ("tpe", 17), ("qmc", 13), ("nsgaii", 13), ("grid", 5), ("bruteforce", 5)],
+)
+def test_a_driver_that_dies_after_any_record_changes_nothing(
+    case: str, n_kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = JournalBackend.append_logs
+    n_written = 0
+    last = 0
+
+    def counting(backend: JournalBackend, records: list[dict[str, Any]]) -> None:
+        nonlocal n_written
+        append(backend, records)
+        n_written += 1
+        if n_written == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(JournalBackend, "append_logs", counting)
+    calm = record_of_run(tmp_path, "calm", case)
+    n_records, before = n_written, len(calm[0])
+    assert len(record_of_run(tmp_path, "calm", case, resume=True)[0]) == before
+    for index in range(n_kills):
+        last, n_written = 1 + (index * n_records) // n_kills, 0
+        in_child(lambda name=f"dies{index}": record_of_run(tmp_path, name, case))
+        last = 0
+        assert record_of_run(tmp_path, f"dies{index}", case, resume="auto") == calm
+
+
+def test_a_grid_that_is_exhausted_lets_paused_trials_go_on(tmp_path: Path) -> None:
+    analysis = tune.run(
+        train_saving, CHOICES, metric="loss", mode="min", scheduler=ASHA(9, reduction_factor=2, promote=True),
+        search_alg="grid", num_samples=-1, executor="inline", verbose=0, storage_path=tmp_path, name="grid",
+    )  # fmt: skip
+    assert {state for _, _, state, _, _ in record_of(analysis.folder)} == {"COMPLETE", "PRUNED"}
