@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "SystemClock"]
+__all__ = ["Clock", "ManualClock", "SystemClock", "uptime"]
 
 
 class Clock(Protocol):
@@ -18,6 +18,13 @@ class Clock(Protocol):
     def time(self) -> float:
         """Seconds since 1970-01-01 UTC. For timestamps that people read."""
         ...
+
+
+def uptime() -> float:
+    """Seconds since the machine started, with those that it was suspended, where the system tells: Linux does."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class SystemClock:

@@ -29,7 +29,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from tuneflow.clock import Clock, SystemClock
+from tuneflow.clock import Clock, SystemClock, uptime
 from tuneflow.pids import is_running, start_of
 from tuneflow.storage.quiet import quiet
 from tuneflow.storage.view import DRIVER
@@ -117,7 +117,7 @@ class Drivers:
         self._stop = threading.Event()
         _beat(self._storage, self._study_id, self.id, 0)
         self._is_registered = True
-        self._beaten_s = self._clock.monotonic()
+        self._beaten_s = uptime()
         weakref.finalize(self, self._stop.set).atexit = False
         arguments = (weakref.ref(self), self._stop, self._storage, self._study_id, self.id)
         threading.Thread(target=_live, args=arguments, daemon=True, name="tuneflow-driver").start()
@@ -138,12 +138,12 @@ class Drivers:
             return
         self._n_beats += 1
         _beat(self._storage, self._study_id, self.id, self._n_beats)
-        self._beaten_s = self._clock.monotonic()
+        self._beaten_s = uptime()
 
     @property
     def is_late(self) -> bool:
-        """Whether the sign of life is long due: this process, or what it writes to, stood still."""
-        return self._is_registered and self._clock.monotonic() - self._beaten_s > _GRACE_S / 2
+        """Whether the sign of life is long due: this process, its machine, or what it writes to, stood still."""
+        return self._is_registered and uptime() - self._beaten_s > _GRACE_S / 2
 
     @property
     def is_forked(self) -> bool:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from tuneflow.clock import Clock
     from tuneflow.space import Space
 
 __all__ = ["OwningStudy"]
@@ -33,9 +32,9 @@ class OwningStudy(StudyViews):
 
     _verdicts: Verdicts | None = None
 
-    def __init__(self, inner: optuna.Study, space: Space | None, clock: Clock | None) -> None:
+    def __init__(self, inner: optuna.Study, space: Space | None) -> None:
         super().__init__(inner, space)
-        self.sharing = Sharing(inner, clock)
+        self.sharing = Sharing(inner)
         self._distributions = self._all_distributions()
         self._live: dict[int, Trial] = {}
         self._again: list[int] = []

@@ -7,7 +7,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from tuneflow.clock import Clock
 from tuneflow.drivers import DRIVER, Drivers
 from tuneflow.storage.changes import Changes, changes_of
 from tuneflow.storage.journal_storage import Journal
@@ -28,8 +27,8 @@ class Sharing:
         has_company: whether others have been seen at work on the study.
     """
 
-    def __init__(self, study: optuna.Study, clock: Clock | None = None) -> None:
-        self.drivers = Drivers(study, clock)
+    def __init__(self, study: optuna.Study) -> None:
+        self.drivers = Drivers(study)  # by the machine's clock, also where the study's is a simulation's
         self.is_possible = bool(self.drivers.id)
         self._study = study
         self._is_cheap = isinstance(study._storage, Journal)

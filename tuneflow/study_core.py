@@ -75,7 +75,7 @@ class StudyCore(OwningStudy):
         clock: Clock | None = None,
         sections: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
-        super().__init__(inner, space, clock)
+        super().__init__(inner, space)
         self.objectives = objectives
         self.seed = seed
         self.listeners = Listeners()

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 import tuneflow as tune
 from tuneflow import drivers
 from tuneflow.checkpoint import Keeper
-from tuneflow.clock import ManualClock
+from tuneflow.clock import ManualClock, uptime
 from tuneflow.drivers import Drivers
 from tuneflow.errors import TrialTakenOver
 from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
@@ -416,3 +416,26 @@ def test_points_are_tried_once_by_drivers_that_begin_together(tmp_path: Path, mo
     study = open_study(tmp_path / "s.log", sampler=searcher())
     assert [trial.system_attrs["fixed_params"] for trial in study.trials] == [{"x": 0.5}, {"x": 0.6}]
     assert len(open_study(tmp_path / "s.log", sampler=searcher()).trials) == 2
+
+
+def test_a_driver_whose_machine_was_suspended_finds_out_at_its_next_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep, awake = (open_study(tmp_path / "s.log") for _ in range(2))
+    trial, name = asleep.ask(), asleep.sharing.drivers.id
+    lives, now_s = Drivers._lives, uptime()
+    assert 0 <= uptime() - now_s < 60
+    monkeypatch.setattr(Drivers, "_lives", lambda self, other, *seen: other != name and lives(self, other, *seen))
+    assert list(rest_of(awake)) == [trial.number]
+    monkeypatch.setattr(drivers, "uptime", lambda: uptime() + 61.0)  # the clock that stops meanwhile has not moved
+    with pytest.raises(TrialTakenOver):
+        trial.report(1.0, 1)
+
+
+def test_signs_of_life_keep_to_the_time_of_the_machine_in_a_simulation(tmp_path: Path) -> None:
+    hours = tune.SimulatedExecutor(2, lambda config, step: config["x"] + step, 3600.0, max_steps=5)
+    tune.run(
+        None, SPACE, metric="loss", mode="min", num_samples=6, executor=hours, storage_path=tmp_path, name="s",
+        verbose=0, loggers=[],
+    )  # fmt: skip
+    assert (tmp_path / "s" / "study.log").read_text().count("tuneflow:driver:") == 2  # it came, and left
