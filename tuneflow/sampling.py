@@ -182,9 +182,8 @@ class Sampling:
         _suggest(optuna.Trial(study, storage_id), distributions, point)
         for name, (value, _) in redrawing.drawn.items():
             if name in stored.params and stored.distributions[name].to_internal_repr(stored.params[name]) != value:
-                reseed(
-                    self._study.sampler, derive(self._seed, number, 2)
-                )  # what is missing is not to repeat what is there
+                # What is missing is not to repeat what is there.
+                reseed(self._study.sampler, derive(self._seed, number, 2))
                 return False
         for name, (value, distribution) in redrawing.drawn.items():
             if name not in stored.params:
