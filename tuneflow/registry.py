@@ -57,7 +57,8 @@ def resolve(kind: str, name: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if error.name == module and entry.library and _is_there(entry.library):
+        is_ours = error.name == module and module.startswith("tuneflow_integrations.")
+        if is_ours and _is_there(entry.library):
             raise UsageError(
                 f"{kind} {name!r} is a name kept for later: this version of tuneflow has nothing behind it"
             ) from None

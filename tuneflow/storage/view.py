@@ -74,7 +74,7 @@ class ViewStorage(DelegatingStorage):
         n_paused: how many running trials carry the attribute, kept by its owner. While it is 0 and ``shared`` is
             False, every call costs what it costs below.
         shared: whether others may pause trials in the same study, so that ``n_paused`` says nothing.
-        made: id of the trial that is being drawn; None where none is.
+        made: id of the trial that is being drawn; None where none is, or where nobody could go on with it.
         marks: system attributes of every trial that is started through the view. A new one has them from the moment
             that it exists, so that a trial whose driver dies at once is known to be that driver's.
 
@@ -120,13 +120,15 @@ class ViewStorage(DelegatingStorage):
         return len(self.get_all_trials(study_id, deepcopy=False, states=states))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        if template_trial is None and self.marks:
+        if not self.marks:
+            return self.inner.create_new_trial(study_id, template_trial)
+        if template_trial is None:
             template_trial = create_trial(state=TrialState.RUNNING, system_attrs=dict(self.marks))
         self.made = self.inner.create_new_trial(study_id, template_trial)
         return self.made
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        if state is not TrialState.RUNNING:
+        if state is not TrialState.RUNNING or not self.marks:
             return self.inner.set_trial_state_values(trial_id, state, values)
         self.made = trial_id
         # A waiting trial is taken. Marked before, lest it be nobody's; and after, lest it be somebody's who wanted it.
