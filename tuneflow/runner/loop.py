@@ -7,18 +7,12 @@ One trial's way: ``study.resume`` or ``study.start`` gives it; an ``Assignment``
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from typing import Any
-
-from optuna.trial import TrialState
 
 from tuneflow.checkpoint import Deferred
 from tuneflow.errors import (
     CheckpointMissing,
     MetricMissing,
-    OutOfMemory,
-    TrialError,
     TrialTakenOver,
     TrialTimeout,
     TuneflowError,
@@ -27,11 +21,12 @@ from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
 from tuneflow.runner.attempt import Attempt
 from tuneflow.runner.donors import Donors
+from tuneflow.runner.endings import Endings
 from tuneflow.runner.executor import Executor
-from tuneflow.runner.failures import Attempts, failed_error, is_caught, lost_error
+from tuneflow.runner.failures import failed_error, lost_error
 from tuneflow.runner.ordering import LogicalOrder, Order
 from tuneflow.runner.resources import check_fits
-from tuneflow.runner.results import Results, returned_metrics
+from tuneflow.runner.results import Results
 from tuneflow.runner.rules import Rules
 from tuneflow.runner.timetable import Timetable
 from tuneflow.saving import is_needed
@@ -51,7 +46,6 @@ from tuneflow.trial import Trial
 __all__ = ["Loop"]
 
 _IDLE_S = 0.5
-_logger = logging.getLogger("tuneflow")
 
 
 class Loop:
@@ -73,7 +67,6 @@ class Loop:
         self.study = study
         self.executor = executor
         self.rules = rules
-        self.errors: dict[int, BaseException] = {}
         self.n_started = 0
         self.hit_time_limit = False
         self._trainable = trainable
@@ -83,14 +76,12 @@ class Loop:
         self._order = LogicalOrder(may_suggest=self._kind == "trial") if rules.is_deterministic else Order()
         self._timetable = Timetable(study, self._order) if rules.is_deterministic else None
         self._results = Results(study.objectives.name, study.hostname, rules.time_attr)
-        self._attempts = Attempts(rules)
         self._clock = study.clock if executor.clock is None else executor.clock
         self._idle_s = None if executor.is_virtual else _IDLE_S
         self._deadline_s: float | None = None
-        self._is_ending = False
         self._donors = Donors(study, executor, self._start)
-        self._has_seen_metric = False
-        self._fatal: BaseException | None = None
+        self._endings = Endings(study, rules, self._results, self._clock, self._end_running)
+        self.errors = self._endings.errors
 
     # The run
 
@@ -126,8 +117,8 @@ class Loop:
                 self._vacate(run)
                 if run.verdict is None:
                     self.study.retry(run.trial)  # interrupted: whoever asks next goes on with it
-        if self._fatal is not None:
-            raise self._fatal
+        if self._endings.fatal is not None:
+            raise self._endings.fatal
 
     def _close_what_was_decided(self) -> None:
         """Trials of an earlier run that were told to stop, and had no time to: they end, in their turn."""
@@ -138,7 +129,7 @@ class Loop:
             self._order.add(Finished(trial.number, trial.attempt, None, False, self._kind))
         for trial in self.study.take_stopped():
             if trial.number not in self._runs:
-                self._finish(trial)
+                self._endings.finish(trial)
         if leaving:
             self._fill()  # the others are back at their times, so that the first of all is known
             self._take_in([])
@@ -229,13 +220,13 @@ class Loop:
                 self.study.announce_start(trial)  # while it starts: a listener may be writing files
 
     def _is_over(self) -> bool:
-        if self._is_ending or self.study.is_stopped:
+        if self._endings.is_final or self.study.is_stopped:
             return True
         if self._deadline_s is not None and self._clock.monotonic() >= self._deadline_s:
             self.hit_time_limit = True
             return True
         if self.rules.stopper is not None and self.rules.stopper.stop_all():
-            self._is_ending = True
+            self._endings.is_final = True
             return True
         return False
 
@@ -287,7 +278,7 @@ class Loop:
             return
         is_bare = type(event.metrics) is float and not self.study.listeners and self.rules.stopper is None
         result = event.metrics if is_bare else self._results.whole(trial, event)
-        is_over = self._is_ending or (isinstance(result, dict) and bool(result.get("done")))
+        is_over = self._endings.is_final or (isinstance(result, dict) and bool(result.get("done")))
         stopper = self.rules.stopper
         if stopper is not None and stopper(trial.trial_id, result):
             is_over = True
@@ -298,8 +289,8 @@ class Loop:
                 trial, result, self._results.step_of(event), event.checkpoint, announces=False, is_last=is_over
             )
         except (CheckpointMissing, MetricMissing) as error:
-            if isinstance(error, CheckpointMissing) or not self._has_seen_metric:
-                self._end_with(error)
+            if isinstance(error, CheckpointMissing) or not self._endings.has_seen_metric:
+                self._endings.end_with(error)
             self.executor.reply(number, error)
             return
         except TrialTakenOver:
@@ -309,7 +300,7 @@ class Loop:
         except Exception as error:
             self.executor.reply(number, error)
             return
-        self._has_seen_metric = True
+        self._endings.has_seen_metric = True
         trial.time_total_s = event.time_total_s
         if is_over and not isinstance(decision, Stop):
             decision = Stop(complete=True)
@@ -363,114 +354,14 @@ class Loop:
 
     def _on_finished(self, run: Attempt, event: Finished) -> None:
         self._vacate(run)
-        trial, verdict = run.trial, run.verdict
-        if isinstance(verdict, Pause) or self._is_taken_over(trial):
-            return
-        try:
-            if verdict is not None and not verdict.complete:
-                self.study.finish(trial, TrialState.PRUNED)
-            elif verdict is not None:
-                self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
-            elif event.is_pruned:
-                self.study.finish(trial, TrialState.PRUNED)
-            else:
-                self._finish_with(trial, event)
-            if trial.state is TrialState.FAIL and trial.error is not None:
-                self.errors[trial.number] = trial.error  # what it told is no value
-        except TrialTakenOver as error:
-            _logger.warning("%s", error)
-        except TuneflowError as error:
-            self.study.listeners.emit("on_trial_error", trial, error)
-            self._give_up(trial, error)
-            if isinstance(error, MetricMissing) and not self._has_seen_metric:
-                self._end_with(error)
-
-    def _finish_with(self, trial: Trial, event: Finished) -> None:
-        """The trial ended by itself: by its return value, else by its last report."""
-        objectives = self.study.objectives
-        metrics = returned_metrics(event.value, objectives.name)
-        if event.kind == "trial":
-            if metrics is not None and trial.last_step is None and self.study.listeners:
-                result = self._results.last(trial, metrics, iteration=1, now_s=self._clock.time())
-                self.study.announce(trial, result)
-            is_named = isinstance(event.value, Mapping)
-            self.study.finish(trial, None, objectives.values_of(event.value) if is_named else event.value)
-            return
-        if metrics is not None:
-            step = trial.next_step
-            if not trial.replays(step):  # else a driver before had recorded what it returned, and no more
-                result = self._results.last(trial, metrics, iteration=step, now_s=self._clock.time())
-                self.study.report_for(trial, result, step)
-        if trial.last_step is None and objectives.has_metric:
-            raise MetricMissing(objectives.name, [])
-        self.study.finish(trial, TrialState.COMPLETE, trial.last_value)
-
-    def _finish(self, trial: Trial, state: TrialState | None = None, value: Any = None, *, reason: str = "") -> bool:
-        """Ends a trial; False where something else has ended it before, or has it now."""
-        try:
-            self.study.finish(trial, state, value, reason=reason)
-        except TrialTakenOver as error:
-            _logger.warning("%s", error)
-            return False
-        return True
-
-    def _is_taken_over(self, trial: Trial) -> bool:
-        """Whether another driver of the study has the trial now, because this one seemed dead."""
-        if self.study.owns(trial):
-            return False
-        _logger.warning("trial %d is left to the driver of the study that has taken it over", trial.number)
-        return True
-
-    # Failures
+        self._endings.finished(run, event)
 
     def _on_failed(self, run: Attempt, error: BaseException) -> None:
         self._vacate(run)
-        trial, verdict = run.trial, run.verdict
-        if self._is_taken_over(trial):
-            return
-        trial.error = error
-        self.study.listeners.emit("on_trial_error", trial, error)
-        if isinstance(verdict, Pause):
-            _logger.warning(
-                "trial %d could not save when it paused (%s); it will go on from its checkpoint before, or start over",
-                trial.number,
-                error,
-            )
-            return
-        if verdict is not None:
-            state = TrialState.COMPLETE if verdict.complete else TrialState.PRUNED
-            self._finish(trial, state, trial.last_value if verdict.complete else None)
-            return
-        if isinstance(error, OutOfMemory) and self.rules.on_oom == "prune":
-            self._finish(trial, TrialState.PRUNED)
-            return
-        has_progress = (trial.last_step or 0) > run.started_at_step and self.study.saving.has_any(trial.number)
-        may_retry = self._attempts.may_retry(trial.number, error, has_progress=has_progress)
-        if may_retry and self._fatal is None and not self._is_ending:
+        if self._endings.failed(run, error):
             if self._timetable is not None:
-                self._timetable.come_back(trial.number)
-            self.study.retry(trial)
-        else:
-            self._give_up(trial, error)
-
-    def _give_up(self, trial: Trial, error: BaseException) -> None:
-        trial.error = error
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        if self._finish(trial, TrialState.FAIL, reason=reason):
-            self.errors[trial.number] = error
-        catch = self.rules.catch
-        if catch is not None and not is_caught(error, catch):
-            self._end_with(error)
-        elif catch is not None and isinstance(error, TrialError):
-            _logger.warning("trial %d failed: %s", trial.number, error)
-        elif self.rules.fail_fast:
-            self._end_running("the run ended with the first failure (fail_fast), before the first report")
-
-    def _end_with(self, error: BaseException) -> None:
-        """A fatal error: nothing new starts, what runs is ended."""
-        if self._fatal is None:
-            self._fatal = error
-        self._is_ending = True
+                self._timetable.come_back(run.trial.number)
+            self.study.retry(run.trial)
 
     # Time
 
@@ -488,8 +379,8 @@ class Loop:
         return left_s if self._idle_s is None else min(left_s, self._idle_s)
 
     def _check_deadlines(self) -> None:
-        if self._fatal is not None and self._runs:
-            self._end_running(f"the run ended: {self._fatal}")
+        if self._endings.fatal is not None and self._runs:
+            self._end_running(f"the run ended: {self._endings.fatal}")
             return
         if self._deadline_s is None and self.rules.trial_timeout_s is None:
             return
@@ -507,14 +398,8 @@ class Loop:
 
     def _end_running(self, reason: str) -> None:
         """The run is over: trials that reported are stopped with what they have, the others fail for ``reason``."""
-        self._is_ending = True
+        self._endings.is_final = True
         for number, run in list(self._runs.items()):
             self.executor.kill(number)
             self._vacate(run)
-            trial = run.trial
-            if self._is_taken_over(trial):
-                continue
-            if trial.last_value is not None or (trial.last_step is not None and not self.study.objectives.has_metric):
-                self._finish(trial, TrialState.PRUNED)
-            else:
-                self._finish(trial, TrialState.FAIL, reason=reason)
+            self._endings.cut_short(run.trial, reason)
