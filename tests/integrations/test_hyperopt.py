@@ -15,6 +15,7 @@ from optuna.testing import pytest_samplers
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument
+from tuneflow.samplers.seeding import derive
 from tuneflow.search import HyperOptSearch
 from tuneflow_integrations.hyperopt import HyperOptSampler, make_sampler
 
@@ -50,6 +51,38 @@ def test_it_tries_what_hyperopt_tries() -> None:
     )  # fmt: skip
     theirs = [{name: held[0] for name, held in misc["vals"].items()} for misc in trials.miscs]
     assert [trial.params for trial in study.trials] == theirs
+
+
+class _SeedsOfAStudy:
+    """In place of HyperOpt's generator: for each trial the seed that a study with a seed gives it."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._n_drawn = 0
+
+    def integers(self, high: int) -> int:
+        self._n_drawn += 1
+        return int(np.random.default_rng(derive(self._seed, self._n_drawn - 1)).integers(high))
+
+
+def test_a_study_with_a_seed_tries_what_hyperopt_tries_with_the_same_seeds_for_its_trials() -> None:
+    study = tune.create_study({"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-5, 1)}, sampler="hyperopt", seed=11)
+    tried = []
+    for _ in range(40):
+        trial = study.ask()
+        tried.append(dict(trial.config))
+        study.tell(trial, loss(trial.config))
+    expected: list[dict[str, float]] = []
+
+    def objective(point: dict[str, float]) -> float:
+        expected.append(point)
+        return loss(point)
+
+    hyperopt.fmin(
+        objective, {"x": hyperopt.hp.uniform("x", -5, 5), "y": hyperopt.hp.loguniform("y", math.log(1e-5), 0)},
+        algo=hyperopt.tpe.suggest, max_evals=40, rstate=_SeedsOfAStudy(11), show_progressbar=False, verbose=False,
+    )  # fmt: skip
+    assert tried == expected
 
 
 def test_options_reach_the_library() -> None:
