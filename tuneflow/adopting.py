@@ -97,7 +97,12 @@ class AdoptingStudy(StudyCore):
             self._settle_losses()
             self.adopt_dead()
             self.fold_others()
-        return super().resume(more, busy=busy)
+        resumed = super().resume(more, busy=busy)
+        if resumed is None and not more and not busy and self.sharing.is_possible:
+            self.sharing.drivers.look_again()  # the caller is about to leave: who has gone in these seconds?
+            if self.adopt_dead():
+                return super().resume(more, busy=busy)
+        return resumed
 
     def _adopt(self, trials: list[FrozenTrial]) -> int:
         for frozen in trials:

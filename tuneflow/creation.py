@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from tuneflow.space import Space
 from tuneflow.space.sections import split_sections
 from tuneflow.storage import Journal, open_storage
 from tuneflow.storage.quiet import quiet
+from tuneflow.storage.sqlite import sqlite_file
 from tuneflow.study import Study
 from tuneflow.study_core import StudyCore
 from tuneflow.telling import Objectives
@@ -363,10 +365,25 @@ def pruner_from(given: Any) -> Any:
 
 
 def _folder_for(opened: Any, study_name: str) -> Path | None:
-    """Where the trials of a study that outlives the process keep their files; None for a study in memory."""
-    if isinstance(opened, optuna.storages.InMemoryStorage):
+    """Where the trials of a study that outlives the process keep their files; None for a study in memory.
+
+    Beside a journal or an SQLite file, so that every process that opens it finds them, from wherever; those of a
+    database server in the working directory, where servers are told apart.
+    """
+    if isinstance(opened, optuna.storages._CachedStorage):
+        opened = opened._backend
+    place = Path(opened.path) if isinstance(opened, Journal) else None
+    url: Any = getattr(getattr(opened, "engine", None), "url", None)
+    is_sqlite = url is not None and url.get_backend_name() == "sqlite"
+    if is_sqlite:
+        place = sqlite_file(url.database)
+    if isinstance(opened, optuna.storages.InMemoryStorage) or (is_sqlite and place is None):
         return None
-    if isinstance(opened, Journal):
-        path = Path(opened.path)
-        return path.with_name(f"{path.name}.trials") / study_name
-    return Path("tuneflow_results") / study_name
+    if place is not None:
+        place = place.absolute()
+        return place.with_name(f"{place.name}.trials") / study_name
+    if url is None:
+        return Path("tuneflow_results", study_name).absolute()
+    server = f"{url.host}:{url.port}/{url.database}"
+    digest = hashlib.blake2b(server.encode(), digest_size=4).hexdigest()
+    return Path("tuneflow_results", f"{study_name}-{digest}").absolute()

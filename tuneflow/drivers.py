@@ -194,6 +194,10 @@ class Drivers:
         """Drivers that are dead and whose trials nobody has taken over; looked for every few seconds."""
         return self._look()
 
+    def look_again(self) -> None:
+        """Has the next look at the others be a fresh one."""
+        self._look_due_s = -1.0
+
     def _look(self) -> list[str]:
         now_s = self._clock.monotonic()
         if not self.id or now_s < self._look_due_s:

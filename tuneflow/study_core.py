@@ -192,8 +192,9 @@ class StudyCore(OwningStudy):
             self._has_warned_restart = True
             warnings.warn(
                 TuneflowWarning(
-                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0, none was saved;"
-                    f" pass checkpoint= to report to resume where it stopped (said once per study)"
+                    f"trial {trial.number} goes on without a checkpoint and starts over at step 0: none was saved, or "
+                    f"it was an object, which ends with the process that reported it; pass checkpoint= to report, as "
+                    f"a folder or a function save(folder) where another process may go on (said once per study)"
                 ),
                 stacklevel=4,
             )

@@ -550,3 +550,58 @@ def test_signs_of_life_go_on(tmp_path: Path, monkeypatch) -> None:
     study.close()
     assert len(found) > 3
     assert isinstance(study.sharing.drivers, Drivers)
+
+
+@pytest.mark.filterwarnings("ignore:trial .* goes on without a checkpoint")  # objects stay with their driver
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_the_last_driver_ends_what_the_one_before_has_left(kind: str, tmp_path: Path) -> None:
+    storage = tmp_path / "study.log" if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
+    first, last = (open_study(storage, ASHA(9, reduction_factor=3, promote=True)) for _ in range(2))
+
+    def work(study: tune.Study, trial: tune.Trial | None) -> bool:
+        if trial is None:
+            return False
+        for step in range(trial.start_step + 1, 10):
+            if trial.report(trial.config["x"] + 1 / step, step, checkpoint=step).should_stop:
+                break
+        if not trial.is_paused:
+            study.tell(trial, trial.last_value)
+        return True
+
+    for _ in range(4):
+        assert work(first, first.ask())
+        assert work(last, last.ask())
+    running = last.ask()
+    while work(first, first.ask(new=False)):
+        pass
+    first.close()  # what it has paused depends on the trial that runs
+    assert TrialState.RUNNING in {trial.state for trial in last.trials if trial.number != running.number}
+    assert work(last, running)
+    while work(last, last.ask(new=False)):
+        pass
+    last.close()
+    ended = tune.load_study(study_name="s", storage=storage).trials
+    assert {trial.state for trial in ended} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_two_databases_in_one_folder_share_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(folder: Path) -> None:
+        (folder / "weights").write_text("mine")
+
+    places = []
+    for name in ("a.db", "b.db"):
+        monkeypatch.chdir(tmp_path)
+        study = open_study(f"sqlite:///{name}", ASHA(9, reduction_factor=3, promote=True))
+        trial = study.ask()
+        trial.report(1.0, 1, checkpoint=save)
+        places.append(trial.dir)
+        study.close()
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        again = open_study(f"sqlite:///{tmp_path / name}", ASHA(9, reduction_factor=3, promote=True))
+        resumed = again.ask(new=False)
+        assert resumed is not None
+        assert (resumed.start_step, (resumed.checkpoint.path / "weights").read_text()) == (1, "mine")
+        again.close()
+    assert len(set(places)) == 2
+    assert all(Path(place).is_absolute() for place in places)

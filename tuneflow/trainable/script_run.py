@@ -244,11 +244,14 @@ class ScriptRun:
     def _on_begin(self, peer: Peer, job: str) -> None:
         """A process is about to report for the first time."""
         if self._prints:
-            what = "metrics= was given to tune.script" if self.last_metrics is None else f"it printed {self._shown()}"
+            if self.last_metrics is None:
+                what, advice = "metrics= was given to tune.script", "leave that out, or pass metrics=False to it"
+            else:
+                what, advice = f"it printed {self._shown()}", "pass metrics=False to tune.script"
             self._refuse(
                 peer,
-                f"{self._name} calls tuneflow.report, but what it prints already counts as its results: {what}. Leave "
-                f"out metrics=, or pass metrics=False where it prints such lines before it reports",
+                f"{self._name} calls tuneflow.report, but what it prints already counts as its results: {what}. For "
+                f"its reports to count, {advice}",
             )
         elif self._n_reporting:
             self._refuse(
