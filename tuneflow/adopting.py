@@ -73,20 +73,25 @@ class AdoptingStudy(StudyCore):
         return stopped
 
     def hand_out_again(self, number: int) -> None:
-        """A paused trial that had been handed out, and has not reported since, is handed out first."""
+        """A paused trial that had been handed out, and has not reported since, is handed out before all others."""
         if self._verdicts is not None:
             self._verdicts.paused.discard(number)
-        self._handed_out.append(number)
+        if number in self._handed_out:
+            self._handed_out.remove(number)
+        self._returning.append(number)
 
     def store_entry(self, trial: Trial, entry: Sequence[int]) -> None:
         """Keeps with a trial when it entered a slot; the last time counts."""
         self._storage.set_trial_system_attr(trial.storage_id, ENTERED, list(entry))
 
-    def stored_entries(self) -> list[tuple[int, list[int], int]]:
-        """Number, entry and number of reports of every trial that ever entered a slot, in order of number."""
+    def stored_entries(self) -> list[tuple[int, list[int], int, bool]]:
+        """Number, entry, number of reports, and whether it has ended, of every trial that ever entered a slot.
+
+        In order of number.
+        """
         trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
         return [
-            (trial.number, list(trial.system_attrs[ENTERED]), len(trial.intermediate_values))
+            (trial.number, list(trial.system_attrs[ENTERED]), len(trial.intermediate_values), trial.state.is_finished())
             for trial in trials
             if ENTERED in trial.system_attrs
         ]

@@ -37,8 +37,10 @@ class OwningStudy(StudyViews):
         self.sharing = Sharing(inner)
         self._distributions = self._all_distributions()
         self._live: dict[int, Trial] = {}
-        self._again: list[int] = []
-        self._handed_out: list[int] = []
+        self._returning: list[int] = []  # resumed by a former driver, whose slots they still hold
+        self._again: list[int] = []  # another attempt
+        self._handed_out: list[int] = []  # the pruner has them go on, as soon as they have left their slots
+        self._queues = (self._returning, self._again, self._handed_out)
 
     def _all_distributions(self) -> dict[str, BaseDistribution] | None:
         if self.space is None:
@@ -78,7 +80,7 @@ class OwningStudy(StudyViews):
         """The trial is somebody else's; or it has ended, and this driver is the one to tell its pruner."""
         number = trial.number
         del self._live[number]
-        for waiting in (self._again, self._handed_out):
+        for waiting in self._queues:
             if number in waiting:
                 waiting.remove(number)
         if self._verdicts is None:
@@ -112,8 +114,8 @@ class OwningStudy(StudyViews):
         drivers, verdicts = self.sharing.drivers, self._verdicts
         inherited = drivers.own_ids.copy()
         drivers.begin_anew()
-        self._again.clear()
-        self._handed_out.clear()
+        for waiting in self._queues:
+            waiting.clear()
         if verdicts is None:
             return
         for number in list(verdicts.paused):

@@ -153,6 +153,10 @@ class StudyCore(OwningStudy):
         if self.listeners.has_new:
             self.listeners.emit("on_study_start", self)
         self._settle_losses()
+        while self._returning:
+            returning = self._live[self._returning.pop(0)]
+            if not self._has_ended_elsewhere(returning):
+                return self._unpause(returning)
         while self._again:
             again = self._live[self._again.pop(0)]
             if not self._has_ended_elsewhere(again):
@@ -411,7 +415,7 @@ class StudyCore(OwningStudy):
         if trial.last_result is not None and trial.last_result.get("done") is False:
             trial.last_result = {**trial.last_result, "done": True}  # what listeners were given stays as it was
         del self._live[trial.number]
-        for waiting in (self._again, self._handed_out):
+        for waiting in self._queues:
             if trial.number in waiting:
                 waiting.remove(trial.number)
         if self._verdicts is not None:

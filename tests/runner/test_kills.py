@@ -194,6 +194,47 @@ def test_a_driver_that_dies_after_any_record_changes_nothing(
         assert record_of_run(tmp_path, f"dies{index}", case, resume="auto") == calm
 
 
+def entries_of(folder: Path) -> list[Any]:
+    study = optuna.load_study(study_name=None, storage=tune.open_storage(folder / "study.log"))
+    return [trial.system_attrs["tuneflow:entered"] for trial in study.trials]
+
+
+@pytest.mark.filterwarnings("ignore:trial .* goes on without a checkpoint")
+def test_a_driver_of_two_slots_that_dies_before_a_trial_has_entered_its_slot_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot is one that another trial has ended in, or one that a paused trial has left."""
+
+    def record(name: str, resume: Any = False) -> list[Any]:
+        tune.run(
+            train_saving, BOTH, metric="loss", mode="min", search_alg="tpe", num_samples=16, seed=5, resume=resume,
+            scheduler=ASHA(9, reduction_factor=3, promote=True), storage_path=tmp_path, name=name, verbose=0,
+            deterministic=True, max_concurrent_trials=2, resources_per_trial={"cpu": 0.5},
+        )  # fmt: skip
+        return [record_of(tmp_path / name), entries_of(tmp_path / name)]
+
+    make = Journal.create_new_trial
+
+    def die_with(n_made: int, name: str) -> None:
+        left = n_made
+
+        def counting(journal: Journal, *args: Any, **given: Any) -> int:
+            nonlocal left
+            storage_id = make(journal, *args, **given)
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return storage_id
+
+        monkeypatch.setattr(Journal, "create_new_trial", counting)
+        record(name)
+
+    calm = record("calm")
+    for n_made in (5, 8, 12, 13, 16):
+        in_child(lambda n_made=n_made: die_with(n_made, f"dies{n_made}"))
+        assert record(f"dies{n_made}", resume="auto") == calm, n_made
+
+
 def test_a_grid_that_is_exhausted_lets_paused_trials_go_on(tmp_path: Path) -> None:
     analysis = tune.run(
         train_saving, CHOICES, metric="loss", mode="min", scheduler=ASHA(9, reduction_factor=2, promote=True),

@@ -10,7 +10,10 @@ In a run that goes on, the trial that entered a slot last decides what the slot 
 * it runs, or was resumed and has not reported since: it gets slot and clock back;
 * its last report was answered with a pause or a stop: it had not left the slot, or nobody has taken the slot since. It
   leaves it at its time, as it would have;
-* it has ended: the slot is free.
+* it has ended: the slot is free, from one step after its last report.
+
+A trial that was made and had not entered a slot comes after those that hold one: its slot may be one that is yet to be
+left.
 """
 
 from __future__ import annotations
@@ -65,11 +68,15 @@ class Timetable:
         Returns:
             The trials that have to leave their slots first. They are entered here.
         """
-        stored = {number: (Entry(*given), n_reports) for number, given, n_reports in self._study.stored_entries()}
-        if not stored:
+        found = self._study.stored_entries()
+        if not found:
             return []
+        stored = {number: (Entry(*given), n_reports) for number, given, n_reports, _ in found}
         self._serial = 1 + max(entry.serial for entry, _ in stored.values())
-        self._order.now = max(max(entry.time, entry.clock(n)) for entry, n in stored.values())
+        # An end counts one: the driver may have died before anybody entered the slot that it freed.
+        self._order.now = max(
+            stored[number][0].clock(n_reports + has_ended) for number, _, n_reports, has_ended in found
+        )
         last: dict[int, int] = {}
         for number, (entry, _) in stored.items():
             if entry.slot not in last or entry.serial > stored[last[entry.slot]][0].serial:
