@@ -66,7 +66,9 @@ registry.register("callbacks", "adapt", "tuneflow.callbacks.wiring:for_optimize"
 registry.register("saver", "keras", "tuneflow_integrations.keras:KerasSaver", library="keras", extra="keras")
 registry.register("saver", "torch", "tuneflow_integrations.torch_saver:TorchSaver", library="torch", extra="torch")
 registry.register("session", "program", "tuneflow.trainable.attached:attach")
-registry.register("generators", "torch", "tuneflow_integrations.torch:seed_everything", library="torch", extra="torch")
+registry.register(
+    "generators", "torch", "tuneflow_integrations.torch.generators:seed_torch", library="torch", extra="torch"
+)
 registry.register("executor", "simulated", "tuneflow.runner.simulated:from_name")
 registry.register("executor", "ray", "tuneflow_integrations.ray:RayExecutor", library="ray", extra="ray")
 registry.register("sync", "mlflow", "tuneflow_integrations.mlflow_sync:sync", library="mlflow", extra="mlflow")

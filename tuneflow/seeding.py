@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 from tuneflow.errors import MissingLibrary
@@ -19,13 +20,10 @@ def seed_everything(seed: int) -> int:
     Returns:
         The seed.
     """
-    try:
-        seed_torch = resolve("generators", "torch")
-    except MissingLibrary:
-        import numpy as np
+    import numpy as np
 
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  # training code draws from the global generator: that is the point
-    else:
-        seed_torch(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # training code draws from the global generator: that is the point
+    with contextlib.suppress(MissingLibrary):
+        resolve("generators", "torch")(seed)
     return seed

@@ -89,6 +89,9 @@ def test_an_optimiser_that_only_learns_from_its_own_proposals_goes_on() -> None:
     study.enqueue_trial({"x": 1.0, "y": 0.1})
     for _ in range(5):
         study.tell(study.ask(SPACE), 1.0)
+    ((model, _),) = sampler._models.values()
+    optimizer = model._optimizer  # type: ignore[attr-defined]
+    assert (optimizer.num_tell, optimizer.num_tell_not_asked) == (3, 0)  # the last is told with the next ask
 
 
 def test_options_reach_the_library() -> None:

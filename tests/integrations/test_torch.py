@@ -384,8 +384,13 @@ assert drawn[0] == drawn[1]
 
 
 def test_states_are_read_without_running_code(tmp_path):
+    def drawn():
+        return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
     torch.save(generator_states(), tmp_path / "states.pt")
+    expected = drawn()
     set_generator_states(torch.load(tmp_path / "states.pt", weights_only=True))
+    assert drawn() == expected
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True])

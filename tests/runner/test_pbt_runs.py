@@ -296,7 +296,9 @@ def test_a_killed_driver_goes_on() -> None:
 
 def test_a_synchronous_population_may_end_at_an_interval() -> None:
     pruner = PBT(SPACE, 3, INTERVAL, synchronous=True)
-    run(Resettable, n=3, pruner=pruner, stop={"training_iteration": 2 * INTERVAL})
+    analysis = run(Resettable, n=3, pruner=pruner, stop={"training_iteration": 2 * INTERVAL})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 3
+    assert [len(member) for member in results(analysis)] == [2 * INTERVAL] * 3
 
 
 class SlowToSave(Resettable):

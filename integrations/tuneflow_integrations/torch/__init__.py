@@ -6,8 +6,8 @@ it is made of, for loops that it does not fit.
 
 from __future__ import annotations
 
+from tuneflow.seeding import seed_everything
 from tuneflow_integrations.torch.checkpoint import TorchCheckpoint
-from tuneflow_integrations.torch.generators import seed_everything
 from tuneflow_integrations.torch.hyperparameters import set_hyperparameter
 from tuneflow_integrations.torch.live import Live
 from tuneflow_integrations.torch.loader import ResumableLoader

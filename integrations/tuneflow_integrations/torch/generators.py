@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["generator_states", "reseed", "seed_everything", "set_generator_states"]
+from tuneflow.seeding import seed_everything
+
+__all__ = ["generator_states", "reseed", "seed_torch", "set_generator_states"]
 
 
-def seed_everything(seed: int) -> int:
-    """Seeds Python's, NumPy's, torch's and CUDA's global generators, and returns the seed.
+def seed_torch(seed: int) -> None:
+    """Seeds torch's generators, those of all CUDA devices included, without starting CUDA.
 
     Args:
         seed: in [0, 2**32).
     """
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # training code draws from the global generator: that is the point
     torch.manual_seed(seed)
-    return seed
 
 
 def reseed(seed: int, step: int) -> None:
