@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optuna.trial import TrialState
 
@@ -14,17 +14,36 @@ from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
 from tuneflow.saving import is_needed
 from tuneflow.study_core import StudyCore
 from tuneflow.trial import Trial
-from tuneflow.verdicts import DECISION, PAUSED, decode, is_paused
+from tuneflow.verdicts import DECISION, PAUSED, decode, has_paused, is_paused
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["AdoptingStudy"]
+__all__ = ["AdoptingStudy", "StoredEntry"]
 
 _RUNNING = TrialState.RUNNING
 
 ENTERED = "tuneflow:entered"
-"""The system attribute of a trial that a deterministic run keeps; see ``tuneflow/runner/timetable.py``."""
+LEFT = "tuneflow:left:"
+"""System attributes of a trial, and of the study, that a deterministic run keeps; see ``runner/timetable.py``."""
+
+
+class StoredEntry(NamedTuple):
+    """What a study keeps of a trial that entered a slot.
+
+    Attributes:
+        number: of the trial.
+        entry: what ``store_entry`` was given.
+        n_reports: how many reports the trial has made.
+        has_ended: whether it has.
+        has_paused: whether its last report was answered with a pause, and it did not go on from there.
+    """
+
+    number: int
+    entry: list[int]
+    n_reports: int
+    has_ended: bool
+    has_paused: bool
 
 
 class AdoptingStudy(StudyCore):
@@ -72,26 +91,50 @@ class AdoptingStudy(StudyCore):
         stopped, self._stopped = self._stopped, []
         return stopped
 
-    def hand_out_again(self, number: int) -> None:
-        """A paused trial that had been handed out, and has not reported since, is handed out before all others."""
-        if self._verdicts is not None:
-            self._verdicts.paused.discard(number)
-        if number in self._handed_out:
-            self._handed_out.remove(number)
-        self._returning.append(number)
+    def return_to_slots(self, numbers: Collection[int]) -> None:
+        """Trials that hold a slot since an earlier run are handed out before all others.
+
+        Those among them that are paused had been handed out, and have not reported since.
+        """
+        self._again.sort(key=lambda number: number not in numbers)
+        for number in numbers:
+            if number in self._again:
+                continue
+            if self._verdicts is not None:
+                self._verdicts.paused.discard(number)
+            if number in self._handed_out:
+                self._handed_out.remove(number)
+            self._returning.append(number)
+
+    def ended_trial(self, number: int) -> Trial:
+        """A trial that has ended, as its number and state only."""
+        frozen = self._storage.get_trial(self._storage_id(number))
+        return Trial(self, frozen._trial_id, number, frozen.state)
 
     def store_entry(self, trial: Trial, entry: Sequence[int]) -> None:
         """Keeps with a trial when it entered a slot; the last time counts."""
         self._storage.set_trial_system_attr(trial.storage_id, ENTERED, list(entry))
 
-    def stored_entries(self) -> list[tuple[int, list[int], int, bool]]:
-        """Number, entry, number of reports, and whether it has ended, of every trial that ever entered a slot.
+    def store_leave(self, slot: int, serial: int) -> None:
+        """Keeps that the trial of this entry has left its slot on a pause: an end can be seen without."""
+        self._storage.set_study_system_attr(self.optuna._study_id, f"{LEFT}{slot}", serial)
 
-        In order of number.
-        """
+    def stored_leaves(self) -> dict[int, int]:
+        """The last entry of each slot that was left on a pause, by slot."""
+        found = self._storage.get_study_system_attrs(self.optuna._study_id)
+        return {int(key[len(LEFT) :]): serial for key, serial in found.items() if key.startswith(LEFT)}
+
+    def stored_entries(self) -> list[StoredEntry]:
+        """Of every trial that ever entered a slot, in order of number."""
         trials = self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
         return [
-            (trial.number, list(trial.system_attrs[ENTERED]), len(trial.intermediate_values), trial.state.is_finished())
+            StoredEntry(
+                trial.number,
+                list(trial.system_attrs[ENTERED]),
+                len(trial.intermediate_values),
+                trial.state.is_finished(),
+                has_paused(trial),
+            )
             for trial in trials
             if ENTERED in trial.system_attrs
         ]

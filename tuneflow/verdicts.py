@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tuneflow.space import Space
 
-__all__ = ["DECISION", "PAUSED", "Verdicts", "decode", "encode", "is_paused"]
+__all__ = ["DECISION", "PAUSED", "Verdicts", "decode", "encode", "has_paused", "is_paused"]
 
 PAUSED = "tuneflow:paused"
 DECISION = "tuneflow:decision:"
@@ -59,8 +59,13 @@ def decode(stored: Any, config: Mapping[str, Any] | None = None) -> Decision:
 
 def is_paused(frozen: FrozenTrial) -> bool:
     """Whether a stored trial waits to be resumed."""
+    return not frozen.state.is_finished() and has_paused(frozen)
+
+
+def has_paused(frozen: FrozenTrial) -> bool:
+    """Whether a stored trial was paused at its last report and did not go on, though it may have been ended since."""
     paused = frozen.user_attrs.get(PAUSED)
-    if paused is None or frozen.state.is_finished() or paused != frozen.last_step:
+    if paused is None or paused != frozen.last_step:
         return False
     return bool(frozen.user_attrs.get(f"{DECISION}{paused}") == "pause")
 

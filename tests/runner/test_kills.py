@@ -14,6 +14,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages.journal._storage import JournalOperation
 
 import tuneflow as tune
 from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
@@ -199,40 +200,71 @@ def entries_of(folder: Path) -> list[Any]:
     return [trial.system_attrs["tuneflow:entered"] for trial in study.trials]
 
 
+def is_new(record: dict[str, Any]) -> bool:
+    return bool(record["op_code"] == JournalOperation.CREATE_TRIAL)
+
+
+def is_exploit(record: dict[str, Any]) -> bool:
+    return any(isinstance(value, dict) for value in record.get("user_attr", {}).values())
+
+
+SLOTTED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[dict[str, Any]], bool], tuple[int, ...]]] = {
+    "asha": (
+        lambda: ASHA(9, reduction_factor=3, promote=True),
+        {"search_alg": "tpe", "num_samples": 16},
+        is_new,
+        (5, 8, 12, 13, 16),
+    ),
+    "hyperband": (
+        lambda: HyperBand(9, reduction_factor=3),
+        {"search_alg": "random", "num_samples": 20, "max_concurrent_trials": 3},
+        is_new,
+        (10,),
+    ),
+    "pbt-sync": (
+        lambda: pbt(population_size=4, synchronous=True),
+        {"search_alg": "random", "num_samples": 12},
+        is_exploit,
+        (1, 4, 9),
+    ),
+}
+
+
 @pytest.mark.filterwarnings("ignore:trial .* goes on without a checkpoint")
-def test_a_driver_of_two_slots_that_dies_before_a_trial_has_entered_its_slot_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("case", SLOTTED)
+def test_a_driver_of_several_slots_that_dies_before_a_trial_has_entered_its_slot_changes_nothing(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slot is one that another trial has ended in, or one that a paused trial has left."""
+    scheduler, given, is_fatal, deaths = SLOTTED[case]
+    settings = {"max_concurrent_trials": 2, "seed": 5, "deterministic": True, "verbose": 0, **given}
 
     def record(name: str, resume: Any = False) -> list[Any]:
         tune.run(
-            train_saving, BOTH, metric="loss", mode="min", search_alg="tpe", num_samples=16, seed=5, resume=resume,
-            scheduler=ASHA(9, reduction_factor=3, promote=True), storage_path=tmp_path, name=name, verbose=0,
-            deterministic=True, max_concurrent_trials=2, resources_per_trial={"cpu": 0.5},
+            train_saving, BOTH, metric="loss", mode="min", scheduler=scheduler(), storage_path=tmp_path, name=name,
+            resume=resume, resources_per_trial={"cpu": 0.4}, **settings,
         )  # fmt: skip
         return [record_of(tmp_path / name), entries_of(tmp_path / name)]
 
-    make = Journal.create_new_trial
+    append = JournalBackend.append_logs
 
-    def die_with(n_made: int, name: str) -> None:
-        left = n_made
+    def die_after(n_fatal: int, name: str) -> None:
+        left = n_fatal
 
-        def counting(journal: Journal, *args: Any, **given: Any) -> int:
+        def counting(backend: JournalBackend, records: list[dict[str, Any]]) -> None:
             nonlocal left
-            storage_id = make(journal, *args, **given)
-            left -= 1
+            append(backend, records)
+            left -= sum(map(is_fatal, records))
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return storage_id
 
-        monkeypatch.setattr(Journal, "create_new_trial", counting)
+        monkeypatch.setattr(JournalBackend, "append_logs", counting)
         record(name)
 
     calm = record("calm")
-    for n_made in (5, 8, 12, 13, 16):
-        in_child(lambda n_made=n_made: die_with(n_made, f"dies{n_made}"))
-        assert record(f"dies{n_made}", resume="auto") == calm, n_made
+    for n_fatal in deaths:
+        in_child(lambda n_fatal=n_fatal: die_after(n_fatal, f"dies{n_fatal}"))
+        assert record(f"dies{n_fatal}", resume="auto") == calm, n_fatal
 
 
 def test_a_grid_that_is_exhausted_lets_paused_trials_go_on(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Loop:
         leaving = [] if self._timetable is None else self._timetable.restore()
         for trial in leaving:
             run = self._runs[trial.number] = Attempt(trial, None)
-            run.verdict = trial.decision  # type: ignore[assignment]  # a pause or a stop
+            run.verdict = trial.decision if isinstance(trial.decision, Stop) else Pause()
             self._order.add(Finished(trial.number, trial.attempt, None, False, self._kind))
         for trial in self.study.take_stopped():
             if trial.number not in self._runs:
@@ -343,21 +343,21 @@ class Loop:
             )
         self._donors.serve(event.trial)
 
-    def _vacate(self, run: Attempt) -> None:
+    def _vacate(self, run: Attempt, *, in_turn: bool = False) -> None:
         number = run.trial.number
         del self._runs[number]
         if self._timetable is None:
             self._order.leave(number)
         else:
-            self._timetable.leave(number)
+            self._timetable.leave(number, has_paused=in_turn and isinstance(run.verdict, Pause))
         self._donors.leave(run.trial)
 
     def _on_finished(self, run: Attempt, event: Finished) -> None:
-        self._vacate(run)
+        self._vacate(run, in_turn=True)
         self._endings.finished(run, event)
 
     def _on_failed(self, run: Attempt, error: BaseException) -> None:
-        self._vacate(run)
+        self._vacate(run, in_turn=True)
         if self._endings.failed(run, error):
             if self._timetable is not None:
                 self._timetable.come_back(run.trial.number)
