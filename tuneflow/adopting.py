@@ -161,7 +161,8 @@ class AdoptingStudy(StudyCore):
                 self._stopped.append(trial)
             elif trial.owed is not None or not is_paused(frozen) or self._verdicts is None:
                 self._again.append(frozen.number)
-        self._again.sort()
+        # Those that are to save first what others may be waiting to load.
+        self._again.sort(key=lambda number: (self._live[number].owed is None, number))
         return len(trials)
 
     def _take_over(self, number: int) -> Trial:
@@ -179,10 +180,9 @@ class AdoptingStudy(StudyCore):
         self.saving.adopt(number, trial.last_step or 0)
         for step, config, donor in self._exploits_of(frozen):
             decided = Exploit(donor, config)
+            trial.change_config(decided, step)
             if step == trial.last_step and not self.saving.has_copied(donor, trial, step):
-                self._exploit(trial, decided, step)  # the driver died between its decision and the copy
-            else:
-                trial.change_config(decided, step)
+                self._uncopied[number] = decided  # the driver died between its decision and the copy
         if is_paused(frozen):
             trial.decision = Stop() if goes_on is False else Pause()
             if goes_on:

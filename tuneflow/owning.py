@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+    from tuneflow.pruners.base import Exploit
     from tuneflow.space import Space
 
 __all__ = ["OwningStudy"]
@@ -40,6 +41,7 @@ class OwningStudy(StudyViews):
         self._returning: list[int] = []  # resumed by a former driver, whose slots they still hold
         self._again: list[int] = []  # another attempt
         self._handed_out: list[int] = []  # the pruner has them go on, as soon as they have left their slots
+        self._uncopied: dict[int, Exploit] = {}  # told to exploit by a former driver, which had no time for the copy
         self._queues = (self._returning, self._again, self._handed_out)
 
     def _all_distributions(self) -> dict[str, BaseDistribution] | None:
@@ -79,16 +81,21 @@ class OwningStudy(StudyViews):
     def _let_go(self, trial: Trial, ended_as: TrialState | None = None) -> None:
         """The trial is somebody else's; or it has ended, and this driver is the one to tell its pruner."""
         number = trial.number
-        del self._live[number]
-        for waiting in self._queues:
-            if number in waiting:
-                waiting.remove(number)
+        self._take_out(number)
         if self._verdicts is None:
             return
         if ended_as is None:
             self._verdicts.give_away(number, trial.last_step)
         else:
             self._verdicts.end_elsewhere(number, ended_as)
+
+    def _take_out(self, number: int) -> None:
+        """The trial is no longer one that this driver works on or holds back."""
+        del self._live[number]
+        self._uncopied.pop(number, None)
+        for waiting in self._queues:
+            if number in waiting:
+                waiting.remove(number)
 
     def lost(self, trial: Trial) -> TrialTakenOver:
         """What is to be raised for a trial that is not this driver's any more.

@@ -156,7 +156,7 @@ class StudyCore(OwningStudy):
         while self._returning:
             returning = self._live[self._returning.pop(0)]
             if not self._has_ended_elsewhere(returning):
-                return self._unpause(returning)
+                return self._unpause(returning, has_entered=True)
         while self._again:
             again = self._live[self._again.pop(0)]
             if not self._has_ended_elsewhere(again):
@@ -180,9 +180,16 @@ class StudyCore(OwningStudy):
         self._end_dropped()
         return None if resumed is None else self._unpause(resumed)
 
-    def _unpause(self, trial: Trial) -> Trial:
-        """A paused trial goes on: from its checkpoint, or with the configuration and state of another one."""
-        decision = CONTINUE if self._verdicts is None else self._verdicts.resume(trial.number)
+    def _unpause(self, trial: Trial, *, has_entered: bool = False) -> Trial:
+        """A paused trial goes on: from its checkpoint, or with the configuration and state of another one.
+
+        One that had entered its slot under a former driver goes on as that had it.
+        """
+        decision: Decision = CONTINUE
+        if self._verdicts is not None and not has_entered:
+            decision = self._verdicts.resume(trial.number)
+        elif self._verdicts is not None and trial.last_step is not None and trial.last_value is not None:
+            self._verdicts.go_on(trial.number, trial.last_step, trial.last_value)
         self._place(trial)
         if isinstance(decision, Exploit):
             step = trial.last_step or 0
@@ -207,9 +214,16 @@ class StudyCore(OwningStudy):
     def _reenter(self, trial: Trial) -> Trial:
         """Another attempt of a trial whose former one broke off."""
         trial.attempt += 1
+        uncopied = self._uncopied.pop(trial.number, None)
+        if uncopied is not None:
+            step, *_ = trial.schedule.pop()
+            uncopied = self._exploit(trial, uncopied, step)
         self._place(trial)
+        trial.decision = uncopied
         if self.listeners:
             self.listeners.emit("on_trial_resume", trial)
+            if uncopied is not None:
+                self.listeners.emit("on_trial_exploit", trial, uncopied)
         return trial
 
     def _place(self, trial: Trial) -> None:
@@ -342,6 +356,8 @@ class StudyCore(OwningStudy):
                     stacklevel=4,
                 )
                 copied = self.saving.keeper.hand_out(trial.number)
+            else:
+                trial.catch_up()
             decision = replace(decision, checkpoint=copied)
         trial.change_config(decision, step)
         trial.decision = decision
@@ -352,8 +368,8 @@ class StudyCore(OwningStudy):
         decision = trial.decision
         if not isinstance(decision, Exploit):
             raise UsageError(f"trial {trial.number} was not told to exploit")
-        trial.schedule.pop()
-        return self._exploit(trial, decision, trial.start_step)
+        step, *_ = trial.schedule.pop()
+        return self._exploit(trial, decision, step)
 
     def announce(self, trial: Trial, result: dict[str, Any], decision: Decision = CONTINUE) -> None:
         """Tells the listeners of a result, and of what was decided on it."""
@@ -414,10 +430,7 @@ class StudyCore(OwningStudy):
         trial.state = state
         if trial.last_result is not None and trial.last_result.get("done") is False:
             trial.last_result = {**trial.last_result, "done": True}  # what listeners were given stays as it was
-        del self._live[trial.number]
-        for waiting in self._queues:
-            if trial.number in waiting:
-                waiting.remove(trial.number)
+        self._take_out(trial.number)
         if self._verdicts is not None:
             self._verdicts.end(trial.number, state)
         if self.listeners:

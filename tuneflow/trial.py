@@ -320,6 +320,10 @@ class Trial:
         self._reached = step
         self.decision = None
 
+    def catch_up(self) -> None:
+        """Another trial's state takes the place of its own: no recorded step is done again."""
+        self._restart_from = None
+
     @property
     def is_behind(self) -> bool:
         """Whether the trial had to start before its last recorded step."""

@@ -115,6 +115,11 @@ class Verdicts:
         """What the trial does on entering its slot again."""
         return self.pruner.on_resume(number)
 
+    def go_on(self, number: int, step: int, value: float) -> None:
+        """A trial that paused at ``step`` goes on as it was, as a driver before this one has let it."""
+        if type(self.pruner).on_resume is not Pruner.on_resume:
+            self.pruner.on_report(number, step, self._loss(value), True, CONTINUE)
+
     def take_dropped(self) -> list[int]:
         """Paused trials that will never go on, taken out of ``paused``."""
         dropped = self.pruner.take_dropped()

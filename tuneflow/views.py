@@ -198,6 +198,11 @@ class StudyViews:
                 config[name] = value
         return config
 
+    def schedule_of(self, number: int) -> list[tuple[int, dict[str, Any], int | None]]:
+        """``(step, config, donor)`` of each configuration that a stored trial has had, from step 0; see ``Trial``."""
+        frozen = self._storage.get_trial(self._storage_id(number))
+        return [(0, self._config_of_frozen(frozen), None), *self._exploits_of(frozen)]
+
     def _exploits_of(self, trial: FrozenTrial) -> list[tuple[int, dict[str, Any], int]]:
         """``(step, config, donor)`` of each exploit of a stored trial, in order of step."""
         stored = stored_exploits(trial)

@@ -221,6 +221,12 @@ SLOTTED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[dict[str, 
         is_new,
         (10,),
     ),
+    "pbt": (
+        lambda: pbt(population_size=4),
+        {"search_alg": "random", "num_samples": 8, "max_concurrent_trials": 3},
+        is_exploit,
+        (1, 2, 4, 6),
+    ),
     "pbt-sync": (
         lambda: pbt(population_size=4, synchronous=True),
         {"search_alg": "random", "num_samples": 12},

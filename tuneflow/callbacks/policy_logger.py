@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PolicyLogger"]
 
+Schedule = list[tuple[int, dict[str, Any], "int | None"]]
+
 
 class PolicyLogger(Callback):
     """Writes the schedule that a member's weights went through, its donors' parts included, at every exploit.
@@ -30,9 +32,11 @@ class PolicyLogger(Callback):
     """
 
     def __init__(self) -> None:
-        self._schedules: dict[int, list[tuple[int, dict[str, Any], int | None]]] = {}
+        self._study: Study | None = None
+        self._schedules: dict[int, Schedule] = {}
 
     def on_study_start(self, study: Study) -> None:
+        self._study = study
         for trial in study.live_trials():
             self._schedules[trial.number] = list(trial.schedule) or [(0, trial.config, None)]
 
@@ -41,10 +45,22 @@ class PolicyLogger(Callback):
 
     def on_trial_exploit(self, trial: Trial, decision: Exploit) -> None:
         self._schedules[trial.number] = list(trial.schedule)
-        known = {decision.donor, *(donor for *_, donor in trial.schedule if donor is not None)}
-        if not known <= self._schedules.keys():
+        if self._study is None:  # no study has begun: a trial of nobody's
             return
-        policy = [[step, plain(config), donor] for step, config, donor in lineage(self._schedules, trial.number)]
+        schedules = self._schedules_behind(trial.number, self._study)
+        policy = [[step, plain(config), donor] for step, config, donor in lineage(schedules, trial.number)]
         draft = trial.dir / ".pbt_policy.json"
         draft.write_text(json.dumps(policy))
         draft.replace(trial.dir / "pbt_policy.json")
+
+    def _schedules_behind(self, number: int, study: Study) -> dict[int, Schedule]:
+        """Those of a trial, its donors, theirs, and so on: some may be another driver's, or have ended before."""
+        found: dict[int, Schedule] = {}
+        waiting = [number]
+        while waiting:
+            member = waiting.pop()
+            if member in found:
+                continue
+            found[member] = self._schedules.get(member) or study.schedule_of(member)
+            waiting.extend(donor for _, _, donor in found[member] if donor is not None)
+        return found

@@ -119,7 +119,9 @@ class Pruner(ABC):
             step: steps done so far; greater than at the trial's report before.
             value: lower is better; never NaN (a NaN that was reported arrives as +inf).
             checkpoint: whether a checkpoint of this step is given or can be made.
-            decided: the decision already taken for this report; fold it in and return it.
+            decided: the decision already taken for this report; fold it in and return it. Where a trial had paused and
+                went on, a second call for the same step says so, with ``Continue`` or ``Exploit``: there is no
+                ``on_resume`` then.
 
         Returns:
             The decision for this trial. Cost: O(log n) in the number n of trials known.
