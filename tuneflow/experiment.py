@@ -111,7 +111,7 @@ def run(
         resources_per_trial: ``{"cpu": 1, "gpu": 0.5}``; ``"memory_bytes"`` limits what a trial's processes hold.
         executor: "processes" (default), "inline", "simulated", or an ``Executor``.
         time_budget_s: seconds, or a ``datetime.timedelta``, after which the run ends.
-        trial_timeout_s: hard limit on one attempt of a trial, in seconds.
+        trial_timeout_s: hard limit on one attempt of a trial, in seconds; inline there is none, which is warned of.
         max_failures: further attempts that a failed trial gets, from its last checkpoint; -1 for no limit.
         fail_fast: whether the first failed trial ends the run, and trials that run beside it; "raise" also raises what
             its code raised.

@@ -45,7 +45,8 @@ def remember(folder: Path, trainable: Any, given: Mapping[str, Any]) -> None:
         call = cloudpickle.dumps((trainable, dict(given)))
     except Exception:
         return
-    kept = {"version": _VERSION, "path": [os.path.abspath(entry) for entry in sys.path], "call": call}  # noqa: PTH100
+    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100
+    kept = {"version": _VERSION, "path": path, "directory": str(Path.cwd()), "call": call}
     with contextlib.suppress(OSError):  # a disk that is full says so where it matters
         descriptor = os.open(folder / f".{_FILE}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -53,8 +54,11 @@ def remember(folder: Path, trainable: Any, given: Mapping[str, Any]) -> None:
         (folder / f".{_FILE}").replace(target)
 
 
-def recall(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The trainable and the other arguments of the call that began an experiment.
+def recall(folder: Path) -> tuple[Any, dict[str, Any], Path]:
+    """The call that began an experiment.
+
+    Returns:
+        The trainable, the other arguments, and the directory that the call was made in, which need not exist any more.
 
     Raises:
         ExperimentNotFound: there is no experiment in the folder.
@@ -83,7 +87,7 @@ def recall(folder: Path) -> tuple[Any, dict[str, Any]]:
         raise NotResumable(
             f"the call of the experiment in {folder} cannot be made here ({type(error).__name__}: {error}). {instead}"
         ) from error
-    return trainable, given
+    return trainable, given, Path(kept.get("directory", "."))
 
 
 def _is_importable(trainable: Any) -> bool:

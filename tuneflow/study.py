@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from tuneflow import registry
@@ -16,7 +17,6 @@ from tuneflow.trial import Trial
 from tuneflow.views import GIVEN, RETRY_OF
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 __all__ = ["Study"]
@@ -61,6 +61,12 @@ class Study(AdoptingStudy):
         Returns:
             The trial, with ``start_step`` and ``checkpoint`` set where it is resumed; None only with ``new=False``.
         """
+        for name, given in (fixed_distributions or {}).items():
+            if not isinstance(given, BaseDistribution):
+                raise InvalidArgumentType(
+                    f"fixed_distributions[{name!r}]={given!r} must be one of Optuna's distributions; a value to try "
+                    f"goes into study.enqueue_trial, and one of tuneflow's domains into the space of create_study"
+                )
         resumed = self.resume(new)
         if resumed is not None or not new:
             return resumed

@@ -109,7 +109,8 @@ class StudyCore(OwningStudy):
 
         Args:
             fixed_distributions: Optuna distributions to suggest at once, on top of the declared space.
-            point: natural values by flat name that are not to be sampled: a cell of the space's grids.
+            point: natural values by flat name that are not to be sampled: a cell of the space's grids. By default the
+                one whose turn it is.
             announces: tell the listeners; else the caller calls ``announce_start`` once the trial runs.
         """
         if self.listeners.has_new:
@@ -117,6 +118,8 @@ class StudyCore(OwningStudy):
         distributions = self._distributions
         if fixed_distributions:
             distributions = {**(distributions or {}), **fixed_distributions}
+        if point is None and self._grids:
+            point = self.next_cell()
         pinned = {name: self._grids[name].to_param(value) for name, value in (point or {}).items()}
         self._settle_losses()
         sharing = self.sharing

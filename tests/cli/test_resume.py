@@ -27,6 +27,7 @@ MODULE = """
     import tuneflow as tune
 
     def train(config):
+        open("data.txt").close()
         checkpoint = tune.get_checkpoint()
         start = 0
         if checkpoint:
@@ -43,6 +44,7 @@ MODULE = """
 
 def start(folder: Path, pause_s: float) -> subprocess.Popen[str]:
     (folder / "mine.py").write_text(textwrap.dedent(MODULE))
+    (folder / "data.txt").touch()
     call = f"""
         import mine
         import tuneflow as tune
@@ -76,6 +78,16 @@ def test_a_killed_experiment_that_was_moved_goes_on(tmp_path: Path) -> None:
         assert trial.status == "TERMINATED"
 
 
+def test_a_directory_that_is_gone_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
+    (tmp_path / "begun").mkdir()
+    monkeypatch.chdir(tmp_path / "begun")
+    tune.run(in_main, {"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="s", storage_path=tmp_path, verbose=0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "begun").rmdir()
+    assert main(["resume", str(tmp_path / "s")]) == 0
+    assert f"was begun in {tmp_path / 'begun'}, which cannot be entered" in capsys.readouterr().err
+
+
 def in_main(config: dict[str, float]) -> float:
     return config["x"]
 
@@ -103,7 +115,7 @@ def test_a_secret_is_not_kept(tmp_path: Path, service: dict[str, str]) -> None:
 def test_a_folder_that_others_can_write_to_is_not_unpickled(tmp_path: Path) -> None:
     config = {"x": tune.uniform(0, 1)}
     tune.run(in_main, config, metric="loss", mode="min", name="s", storage_path=tmp_path, verbose=0, executor="inline")
-    trainable, given = recall(tmp_path / "s")
+    trainable, given, _ = recall(tmp_path / "s")
     assert trainable.__qualname__ == "in_main"
     assert given["metric"] == "loss"
     (tmp_path / "s").chmod(0o777)

@@ -22,6 +22,7 @@ from tuneflow.errors import (
     MetricMissing,
     ResourcesUnavailable,
     TuneflowError,
+    TuneflowWarning,
     UnpicklableTrainable,
     UsageError,
 )
@@ -385,3 +386,11 @@ def test_a_warm_worker_runs_what_it_is_sent_and_not_what_it_ran_before() -> None
         study.optimize(train, n_trials=2, n_jobs=2)
         assert [trial.value for trial in study.trials] == [value, value]
         del train, study
+
+
+def test_limits_that_cannot_be_kept_to_inline_are_named(tmp_path: Path) -> None:
+    given = {"executor": "inline", "verbose": 0, "storage_path": tmp_path, "trial_timeout_s": 1.0}
+    with pytest.warns(
+        TuneflowWarning, match=r"trial_timeout_s=1.0 and memory_bytes=1000000.* cannot be kept to inline"
+    ):
+        tune.run(lambda config: 1.0, {}, resources_per_trial={"cpu": 1, "memory_bytes": 1e6}, **given)

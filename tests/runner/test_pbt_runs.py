@@ -225,6 +225,20 @@ def test_a_function_without_checkpoints_is_refused_at_its_first_interval(executo
     assert max(counts) <= INTERVAL
 
 
+def test_a_run_that_ends_for_one_trial_leaves_the_others_to_be_gone_on_with() -> None:
+    def forgetful(config: dict[str, float]) -> None:
+        for _ in range(INTERVAL):
+            tune.report(loss=config["x"])
+
+    with pytest.raises(CheckpointMissing):
+        run(forgetful)
+    analysis = run(Resettable, resume="auto")
+    statuses = [trial.status for trial in analysis.trials]
+    assert sorted(statuses) == ["ERROR"] + ["TERMINATED"] * 4
+    whole = [rows for rows, status in zip(results(analysis), statuses, strict=True) if status != "ERROR"]
+    assert [len(rows) for rows in whole] == [N_STEPS] * 4
+
+
 @pytest.mark.parametrize("synchronous", [False, True])
 @pytest.mark.parametrize("trainable", [train, Resettable])
 def test_deterministic_runs_are_the_same_twice(trainable: Callable[..., Any], synchronous: bool) -> None:

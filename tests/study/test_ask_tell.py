@@ -16,7 +16,15 @@ import torch
 from optuna.trial import TrialState
 
 import tuneflow as tune
-from tuneflow.errors import InvalidArgument, MetricMissing, TuneflowError, TuneflowWarning, UnknownName, UsageError
+from tuneflow.errors import (
+    InvalidArgument,
+    InvalidArgumentType,
+    MetricMissing,
+    TuneflowError,
+    TuneflowWarning,
+    UnknownName,
+    UsageError,
+)
 from tuneflow.pruners import ASHA, Continue, MedianStopping, NoPruner, Stop
 
 
@@ -340,3 +348,29 @@ def test_a_metric_may_be_nested() -> None:
     flat = study.ask()
     flat.report({"val/loss": 0.25, "val": {"loss": 1.0}}, 1)
     assert flat.last_value == 0.25
+
+
+@pytest.mark.parametrize("sampler", [None, "random", "tpe"])
+def test_the_cells_of_a_grid_take_turns_in_a_loop_of_ones_own(sampler: str | None, tmp_path: Path) -> None:
+    space = {"g": tune.grid_search([10, 20]), "h": tune.grid_search(["a", "b"]), "x": tune.uniform(0, 1)}
+    cells = [(10, "a"), (20, "a"), (10, "b"), (20, "b")]
+    storage = str(tmp_path / "study.log")
+    study = tune.create_study(space, sampler=sampler, storage=storage, study_name="s", seed=0)
+    study.enqueue_trial({"g": 20, "h": "b"})
+    seen = [study.ask().config for _ in range(5)]
+    assert [(config["g"], config["h"]) for config in seen] == [cells[3], *cells[:3], cells[0]]
+    again = tune.load_study(study_name="s", storage=storage, space=space)
+    assert [again.ask().config["g"] for _ in range(2)] == [20, 10]
+    study = tune.create_study(space, sampler=sampler, seed=0)
+    study.optimize(lambda trial: trial.config["x"], n_trials=4)
+    assert [(trial.params["g"], trial.params["h"]) for trial in study.trials] == cells
+
+
+def test_the_grid_sampler_and_a_grid() -> None:
+    with pytest.raises(InvalidArgument, match="grid_search entries, which take turns"):
+        tune.create_study({"g": tune.grid_search([1, 2])}, sampler="grid")
+
+
+def test_a_value_where_a_distribution_belongs() -> None:
+    with pytest.raises(InvalidArgumentType, match=r"fixed_distributions\['x'\]=1 must be .* study.enqueue_trial"):
+        tune.create_study({}).ask({"x": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -121,7 +122,15 @@ def _resume(given: argparse.Namespace) -> None:
     from tuneflow.recall import recall
 
     folder = Path(given.folder).expanduser().resolve()
-    trainable, arguments = recall(folder)
+    trainable, arguments, directory = recall(folder)
+    try:
+        os.chdir(directory)  # what its trials name by a relative path is there
+    except OSError as error:
+        print(
+            f"the experiment was begun in {directory}, which cannot be entered ({error.strerror}); its trials start in "
+            f"{Path.cwd()}",
+            file=sys.stderr,
+        )
     resume = "errored" if given.errored else True
     analysis = tuneflow.run(trainable, **arguments, name=folder.name, storage_path=folder.parent, resume=resume)
     print(f"{len(analysis.trials)} trials in {folder}")

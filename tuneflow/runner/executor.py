@@ -30,6 +30,9 @@ class Executor(ABC):
     is_virtual: ClassVar[bool] = False
     """Whether time is simulated: nothing happens between events, so that the Loop never has to look up."""
 
+    is_inline: ClassVar[bool] = False
+    """Whether a trial runs on the caller's own thread, where nothing can end it or limit its memory."""
+
     clock: Clock | None = None
     """The clock that deadlines are read from; None for the study's."""
 

@@ -34,6 +34,7 @@ class InlineExecutor(Executor):
     """
 
     needs_pickling: ClassVar[bool] = False
+    is_inline: ClassVar[bool] = True
 
     def __init__(
         self, total: Resources | None = None, *, clock: Clock | None = None, default_kind: Any = "config"

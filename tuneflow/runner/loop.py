@@ -7,6 +7,7 @@ One trial's way: ``study.resume`` or ``study.start`` gives it; an ``Assignment``
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from tuneflow.checkpoint import Deferred
@@ -16,6 +17,7 @@ from tuneflow.errors import (
     TrialTakenOver,
     TrialTimeout,
     TuneflowError,
+    TuneflowWarning,
 )
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
@@ -99,6 +101,7 @@ class Loop:
     def _run(self) -> None:
         check_fits(self.rules.request, self.executor.total())
         self._check_checkpoints()
+        self._check_limits()
         self.executor.attach(self._handle_now)
         self.executor.prepare(self._trainable, self._key)
         if self.rules.timeout_s is not None:
@@ -110,15 +113,26 @@ class Loop:
                 if not self._runs and (self._has_room() or self._is_over()):
                     break
                 self._take_in(self.executor.poll(self._poll_timeout_s()))
+                if isinstance(self._endings.fatal, (CheckpointMissing, MetricMissing)):
+                    break  # the run was set up wrongly: the others can go on when that is mended
                 self._check_deadlines()
         finally:
-            for number, run in list(self._runs.items()):
-                self.executor.kill(number)
-                self._vacate(run)
-                if run.verdict is None:
-                    self.study.retry(run.trial)  # interrupted: whoever asks next goes on with it
+            self._break_off()
         if self._endings.fatal is not None:
             raise self._endings.fatal
+
+    def _break_off(self) -> None:
+        """Ends what runs: whoever asks next goes on with it, but for the trial that the run ended for."""
+        culprit: Attempt | None = None
+        for number, run in list(self._runs.items()):
+            self.executor.kill(number)
+            self._vacate(run)
+            if run.trial.error is not None and run.trial.error is self._endings.fatal:
+                culprit = run
+            elif run.verdict is None:
+                self.study.retry(run.trial)
+        if culprit is not None and culprit.trial.error is not None:
+            self._endings.failed(culprit, culprit.trial.error)
 
     def _close_what_was_decided(self) -> None:
         """Trials of an earlier run that were told to stop, and had no time to: they end, in their turn."""
@@ -141,6 +155,18 @@ class Loop:
             raise CheckpointMissing(
                 f"the pruner loads trials from each other's checkpoints, but {name} cannot be saved: override "
                 f"save_checkpoint(self, checkpoint_dir) and load_checkpoint(self, checkpoint_dir)"
+            )
+
+    def _check_limits(self) -> None:
+        """Says which limits on a trial are none where it runs."""
+        limits = {"trial_timeout_s": self.rules.trial_timeout_s, "memory_bytes": self.rules.request.memory_bytes}
+        asked = [f"{name}={value}" for name, value in limits.items() if value]
+        if asked and self.executor.is_inline:
+            warnings.warn(
+                f"{' and '.join(asked)} cannot be kept to inline, where a trial runs on the caller's own thread; run "
+                f"it in worker processes, executor='processes'",
+                TuneflowWarning,
+                stacklevel=2,
             )
 
     def _take_in(self, events: list[Event]) -> None:
@@ -290,6 +316,7 @@ class Loop:
             )
         except (CheckpointMissing, MetricMissing) as error:
             if isinstance(error, CheckpointMissing) or not self._endings.has_seen_metric:
+                trial.error = error
                 self._endings.end_with(error)
             self.executor.reply(number, error)
             return

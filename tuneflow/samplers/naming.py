@@ -47,6 +47,11 @@ def _random(_: Space | None, seed: int | None) -> BaseSampler:
 def _grid(space: Space | None, seed: int | None) -> BaseSampler:
     import optuna.samplers
 
+    if space is not None and space.has_grid:
+        raise InvalidArgument(
+            "sampler='grid' tries all of a space's choices, and this one has grid_search entries, which take turns "
+            "with any sampler; leave the sampler out, or write tune.choice for tune.grid_search"
+        )
     return optuna.samplers.GridSampler(_finite_values(space, "grid"), seed=seed)
 
 
