@@ -12,6 +12,7 @@ from typing import Any
 
 from tuneflow.clock import Clock
 from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgument, InvalidArgumentType
+from tuneflow.plain import MASK, is_secret
 from tuneflow.settings import Settings
 from tuneflow.study import Study
 
@@ -126,10 +127,11 @@ def stored_name(folder: Path) -> str:
 
 
 def _space_text(settings: Settings) -> dict[str, str]:
-    """The entries that a sampler or a grid varies, by flat name."""
+    """The entries that a sampler or a grid varies, by flat name; those of secrets masked."""
     space = settings.space
     grids = {name: f"grid_search({list(values)!r})" for name, values in space.grids.items()}
-    return {**{name: repr(domain) for name, domain in space.domains.items()}, **grids}
+    texts = {**{name: repr(domain) for name, domain in space.domains.items()}, **grids}
+    return {name: MASK if any(map(is_secret, name.split("/"))) else text for name, text in texts.items()}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["MASK", "is_secret", "plain", "without_passwords"]
+__all__ = ["MASK", "is_secret", "masked", "plain", "without_passwords"]
 
 MASK = "********"
 _SECRET_WORDS = (
@@ -43,6 +43,22 @@ def without_passwords(text: str) -> str:
         return text
     text = _USER_IN_URL.sub(rf"\1{MASK}@", text)
     return _ENTRY_IN_URL.sub(lambda found: found[1] + MASK if is_secret(found[2]) else found[0], text)
+
+
+def masked(value: Any) -> Any:
+    """``value`` as it is, but for the secrets in its texts, lists, tuples and mappings.
+
+    Example:
+        >>> masked(({"password": "sesame", "user": "me"}, "http://me:sesame@host"))
+        ({'password': '********', 'user': 'me'}, 'http://********@host')
+    """
+    if type(value) is str:
+        return without_passwords(value)
+    if type(value) in (list, tuple):
+        return type(value)(masked(entry) for entry in value)
+    if isinstance(value, Mapping):
+        return {key: MASK if is_secret(key) and entry is not None else masked(entry) for key, entry in value.items()}
+    return value
 
 
 def plain(value: Any) -> Any:

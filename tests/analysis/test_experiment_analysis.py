@@ -215,12 +215,13 @@ def test_trials_without_results_have_no_row(write_experiment):
 
 
 def test_secrets_do_not_reach_a_table(make_study):
-    study = make_study({"x": 1, "net": {"api_key": "sesame"}})
+    space = {"x": 1, "net": {"api_key": "sesame"}, "hosts": [{"password": "sesame"}], "db": "pg://me:sesame@host"}
+    study = make_study(space)
     trial = study.ask()
     study.tell(trial, trial.report({"loss": 0.5}, 1) and 0.5)
     for analysis in (ExperimentAnalysis(study.folders.root), ExperimentAnalysis(study.folders.root, study=study)):
         assert "sesame" not in analysis.dataframe().to_csv()
-    assert analysis.best_config == {"x": 1, "net": {"api_key": "sesame"}}, "in the process that ran it"
+    assert analysis.best_config == space, "in the process that ran it"
 
 
 # States, errors, configurations

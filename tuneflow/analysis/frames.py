@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneflow.analysis.records import TrialRecord
 from tuneflow.callbacks.flattening import flatten
-from tuneflow.plain import MASK, is_secret
+from tuneflow.plain import MASK, is_secret, masked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ __all__ = ["flat", "history", "table"]
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested dict as a flat one, nested keys joined by ``/``, secrets masked."""
     return {
-        key: MASK if value is not None and any(map(is_secret, key.split("/"))) else value
+        key: MASK if value is not None and any(map(is_secret, key.split("/"))) else masked(value)
         for key, value in flatten(nested, prefix).items()
     }
 
