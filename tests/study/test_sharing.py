@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -165,6 +166,24 @@ def test_an_exploit_copies_from_a_trial_of_another_driver(tmp_path: Path) -> Non
     assert decision.donor == good.number
     assert (decision.checkpoint.path / "weights").read_text() == "good"
     assert bad.dir in decision.checkpoint.path.parents
+
+
+def test_a_point_that_another_driver_has_ended_is_no_trial_that_is_drawn(tmp_path: Path) -> None:
+    class Counting(optuna.samplers.RandomSampler):
+        def after_trial(self, study: Any, trial: Any, state: TrialState, values: Any) -> None:
+            study._storage.set_study_system_attr(study._study_id, "count", trial.number)
+
+    first, second = (
+        tune.create_study(SPACE, sampler=Counting(), storage=tmp_path / "s.log", study_name="s", load_if_exists=True)
+        for _ in range(2)
+    )
+    mine = first.ask()
+    first.enqueue_trial({"x": 0.5})
+    second.tell(second.ask(), 1.0)
+    assert first.tell(mine, 2.0).value == 2.0  # what its sampler notes is noted with nobody
+    first.enqueue_trial({"x": 0.25})
+    first.tell(first.ask(), 3.0)
+    assert [(trial.value, trial.params["x"]) for trial in first.trials[1:]] == [(1.0, 0.5), (3.0, 0.25)]
 
 
 def test_brackets_are_the_same_for_all(tmp_path: Path) -> None:

@@ -120,11 +120,10 @@ class ViewStorage(DelegatingStorage):
         return len(self.get_all_trials(study_id, deepcopy=False, states=states))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        if not self.marks:
+        if template_trial is not None or not self.marks:  # a point to try, or a trial that has ended, is not drawn now
             return self.inner.create_new_trial(study_id, template_trial)
-        if template_trial is None:
-            template_trial = create_trial(state=TrialState.RUNNING, system_attrs=dict(self.marks))
-        self.made = self.inner.create_new_trial(study_id, template_trial)
+        started = create_trial(state=TrialState.RUNNING, system_attrs=dict(self.marks))
+        self.made = self.inner.create_new_trial(study_id, started)
         return self.made
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
