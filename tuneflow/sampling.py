@@ -90,10 +90,16 @@ class Sampling:
     @property
     def is_exhausted(self) -> bool:
         """Whether there is nothing to try: for good, where the sampler has stopped the study (grid, brute force), or
-        now, where it says so in an ``is_exhausted`` of its own.
+        now, where it says so in an ``is_exhausted`` of its own. What a user has enqueued is tried all the same.
         """
         # Optuna's GridSampler has a method of that name, and stops the study besides.
-        return self._study.is_exhausted or getattr(self._study.sampler, "is_exhausted", False) is True
+        if getattr(self._study.sampler, "is_exhausted", False) is True:
+            return True
+        return self._study.is_exhausted and not self._is_any_waiting()
+
+    def _is_any_waiting(self) -> bool:
+        storage, study_id = self._view.inner, self._study._study_id
+        return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     def ask(
         self,
@@ -134,9 +140,7 @@ class Sampling:
     def _draw(self, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any] | None) -> Asked | None:
         """A new trial of a sampler that looks at no other one, written in one go; None where that cannot be."""
         study, storage = self._study, self._view.inner
-        if not distributions or not isinstance(study.sampler, RandomSampler):
-            return None
-        if storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.WAITING,)):
+        if not distributions or not isinstance(study.sampler, RandomSampler) or self._is_any_waiting():
             return None
         drawn = study.sampler.draw(distributions)
         drawn.system_attrs.update(marks or {})

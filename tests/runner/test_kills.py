@@ -279,3 +279,41 @@ def test_a_grid_that_is_exhausted_lets_paused_trials_go_on(tmp_path: Path) -> No
         search_alg="grid", num_samples=-1, executor="inline", verbose=0, storage_path=tmp_path, name="grid",
     )  # fmt: skip
     assert {state for _, _, state, _, _ in record_of(analysis.folder)} == {"COMPLETE", "PRUNED"}
+
+
+def test_what_failed_of_an_exhausted_grid_is_tried_again(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+
+    def breaks_once(config: dict[str, Any]) -> dict[str, Any]:
+        if config["x"] == 2 and not good.exists():
+            raise RuntimeError("broken")
+        return {"loss": config["x"]}
+
+    for resume in (False, "errored"):
+        analysis = tune.run(
+            breaks_once, {"x": tune.choice([1, 2, 3])}, metric="loss", mode="min", search_alg="grid", num_samples=-1,
+            executor="inline", verbose=0, storage_path=tmp_path, name="grid", resume=resume,
+            raise_on_failed_trial=False,
+        )  # fmt: skip
+        good.touch()
+    assert sorted(trial.config["x"] for trial in analysis.trials if trial.status == "TERMINATED") == [1, 2, 3]
+    assert len(analysis.trials) == 4
+
+
+@pytest.mark.parametrize("is_reopened", [False, True])
+@pytest.mark.parametrize("sampler", ["grid", "bruteforce"])
+def test_a_point_of_the_users_is_tried_after_all_others(sampler: str, is_reopened: bool, tmp_path: Path) -> None:
+    def create() -> tune.Study:
+        return tune.create_study(
+            {"x": tune.choice([1, 2])}, sampler=sampler, storage=tmp_path / "s.log", study_name="s", load_if_exists=True
+        )
+
+    study = create()
+    study.optimize(lambda trial: trial.config["x"], show_progress_bar=False)
+    assert len(study.trials) == 2
+    if is_reopened:
+        study.close()
+        study = create()
+    study.enqueue_trial({"x": 2})
+    study.optimize(lambda trial: trial.config["x"] / 4, show_progress_bar=False)
+    assert [trial.value for trial in study.trials][2:] == [0.5]
