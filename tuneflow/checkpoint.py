@@ -27,6 +27,7 @@ __all__ = [
     "Retention",
     "SaveRhythm",
     "Staged",
+    "discard",
     "folder_name",
     "read_notes",
     "stage",
@@ -167,6 +168,12 @@ def stage(given: object, folder: Path, step: int, attempt: int, *, notes: dict[s
     if notes:
         (target / _NOTES).write_text(json.dumps(notes))
     return Staged(target)
+
+
+def discard(staged: Staged) -> None:
+    """Deletes what was staged, where ``Keeper.commit`` has not moved it to its place."""
+    if staged.path.exists():
+        shutil.rmtree(staged.path, ignore_errors=True)
 
 
 def read_notes(checkpoint: object) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from tuneflow import registry
-from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, is_folder_like, read_notes, stage
+from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, Staged, discard, is_folder_like, read_notes, stage
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
 from tuneflow.objects import restored, write_object
@@ -141,6 +141,8 @@ class Session:
                 self._pid,
             )
         )
+        if isinstance(offered, Staged):  # still there where a donor's takes its place, or the step was recorded before
+            discard(offered)
         decision = answer.decision
         # Another trial's state takes the place of this one's, which a checkpoint of the same step would overwrite.
         is_replaced = isinstance(decision, Exploit) and decision.donor != assignment.trial
