@@ -46,21 +46,25 @@ def note_path(folder: Any, given: str | os.PathLike[str]) -> None:
         UsageError: it is a path outside the folder.
     """
     root, path = Path(folder).absolute(), Path(given)
-    if path.is_absolute():
-        if not path.is_relative_to(root):
+    inner = _inside(root, path.absolute())  # may be made of a folder that was given relative
+    if inner is None and path.is_absolute():
+        inner = _inside(root.resolve(), path.resolve())  # the same place without the links on the way
+        if inner is None:
             raise UsageError(
                 f"save_checkpoint returned {os.fspath(given)!r}, which is not in the folder that it was given; write "
                 f"into checkpoint_dir, and return nothing or a path in it"
             )
-        inner = path.relative_to(root)
-    elif path.absolute().is_relative_to(root):  # made of a folder that was given relative
-        inner = path.absolute().relative_to(root)
-    elif (root / path).exists():
-        inner = path
-    else:
-        return
-    if inner.parts:
+    elif inner is None:
+        try:
+            inner = path if (root / path).exists() else None
+        except OSError:  # longer than a name can be
+            inner = None
+    if inner is not None and inner.parts:
         (root / _PATH).write_text(inner.as_posix(), encoding="utf-8")
+
+
+def _inside(root: Path, path: Path) -> Path | None:
+    return path.relative_to(root) if path.is_relative_to(root) else None
 
 
 def noted_path(folder: Path) -> Path:

@@ -12,6 +12,7 @@ import pytest
 
 import tuneflow as tune
 from tuneflow.errors import InvalidArgument, TrialsFailed, TuneflowWarning, UsageError
+from tuneflow.objects import note_path, noted_path
 from tuneflow.pruners import ASHA
 from tuneflow.schedulers import ASHAScheduler, PopulationBasedTraining
 
@@ -180,7 +181,7 @@ def test_a_path_is_loaded_from_another_trials_checkpoint() -> None:
     assert all(path.endswith("/model/weights") for path in loaded)
 
 
-@pytest.mark.parametrize("returned", [None, 3, "saved", "."])
+@pytest.mark.parametrize("returned", [None, 3, "saved", ".", "text " * 99])
 def test_what_is_no_path_is_passed_over(returned: Any) -> None:
     class Saved(OfFile):
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
@@ -192,6 +193,16 @@ def test_what_is_no_path_is_passed_over(returned: Any) -> None:
 
     (trial,) = run(Saved, checkpoint_freq=1, max_failures=1).trials
     assert trial.last_result["n"] == 4
+
+
+def test_a_path_may_be_given_without_the_links_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    folder = tmp_path / "home" / "checkpoint"
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    note_path(folder, (folder / "weights").resolve())
+    assert noted_path(folder) == folder / "weights"
 
 
 def test_a_checkpoint_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
