@@ -376,7 +376,7 @@ def _folder_for(opened: Any, study_name: str) -> Path | None:
     url: Any = getattr(getattr(opened, "engine", None), "url", None)
     is_sqlite = url is not None and url.get_backend_name() == "sqlite"
     if is_sqlite:
-        place = sqlite_file(url.database)
+        place = sqlite_file(url)
     if isinstance(opened, optuna.storages.InMemoryStorage) or (is_sqlite and place is None):
         return None
     if place is not None:

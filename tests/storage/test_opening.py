@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.study import StudyDirection
 from sqlalchemy import text as sql
 
+import tuneflow as tune
 from tuneflow.errors import (
     InvalidArgument,
     InvalidArgumentType,
@@ -187,6 +189,60 @@ def test_sqlite_in_memory_works_too(opened: list[BaseStorage]) -> None:
     storage = open_storage("sqlite://")
     opened.append(storage)
     assert storage.create_new_study([StudyDirection.MINIMIZE]) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///file:{}/a%20b.db?uri=true", "a b.db"),
+        ("sqlite:///file://{}/study.db?mode=rwc&uri=1", "study.db"),
+        ("sqlite:///{}/study.db", "study.db"),
+    ],
+)
+def test_trials_lie_beside_the_file_of_a_uri_too(url: str, file: str, tmp_path: Path) -> None:
+    study = tune.create_study({"x": tune.uniform(0, 1)}, storage=url.format(tmp_path / "new"), study_name="s")
+    assert (tmp_path / "new" / file).is_file()
+    assert study.folders.root == tmp_path / "new" / f"{file}.trials" / "s"
+    with pytest.raises(InvalidArgument, match="there is no file"):
+        tune.load_study(study_name="s", storage=url.format(tmp_path / "other"))
+    study.optuna._storage.remove_session()
+
+
+@pytest.mark.filterwarnings("ignore:Selection of the SingletonThreadPool")  # SQLAlchemy, about its next versions
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:one?mode=memory&cache=shared&uri=true",
+    ],
+)
+def test_a_database_in_memory_has_no_folder(url: str) -> None:
+    study = tune.create_study({"x": tune.uniform(0, 1)}, storage=url, study_name="s")
+    assert study.folders.is_temporary
+    study.optuna._storage.remove_session()
+
+
+def test_where_wal_cannot_be_had_the_database_works_without(tmp_path: Path) -> None:
+    made = RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    optuna.create_study(storage=made, study_name="s").add_trial(optuna.trial.create_trial(value=1.0))
+    made.remove_session()
+    made.engine.dispose()
+    # No file may be written to: as on a full disk, and where the system has no memory to share.
+    program = f"""
+import resource, warnings
+import optuna
+from tuneflow.storage import open_storage
+from tuneflow.storage.sqlite import SqliteConnection
+import optuna.storages._rdb.storage
+SqliteConnection.execute = lambda self, *given: self.cursor().execute(*given)  # as in Python 3.10
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+warnings.simplefilter("ignore")
+storage = open_storage("sqlite:///{tmp_path}/study.db", must_exist=True)
+raise SystemExit(len(optuna.load_study(study_name="s", storage=storage).trials) + 40)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 41, done.stderr
 
 
 def test_a_file_system_without_wal_is_warned_about(

@@ -131,7 +131,7 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
         ) from None
     shown = url.render_as_string(hide_password=True)
     is_sqlite = url.get_backend_name() == "sqlite"
-    file = sqlite_file(url.database) if is_sqlite else None
+    file = sqlite_file(url) if is_sqlite else None
     if file is not None:
         if must_exist and not file.exists():
             _refuse_missing(file, shown)

@@ -10,19 +10,26 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from tuneflow.errors import InvalidArgument, StorageNotWritten, TuneflowWarning
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from sqlalchemy.engine import URL
 
 __all__ = ["SqliteConnection", "check_sqlite_file", "check_wal", "sqlite_file"]
 
+_TRUE = ("true", "yes", "on", "y", "t", "1")  # as SQLAlchemy reads it
 
-def sqlite_file(database: str | None) -> Path | None:
-    """The file of a URL's database; None for one in memory."""
-    is_in_memory = not database or database == ":memory:" or database.startswith("file:")
-    return None if is_in_memory or database is None else Path(database)
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a URL's database, which may be one of SQLite's own URIs (``uri=true``); None for one in memory."""
+    database = url.database or ""
+    if str(url.query.get("uri", "")).lower() in _TRUE and database.startswith("file:"):
+        is_in_memory = url.query.get("mode") == "memory" or url.query.get("vfs") == "memdb"
+        database = "" if is_in_memory else unquote(urlsplit(database).path)
+    return None if database in ("", ":memory:") else Path(database)
 
 
 def check_sqlite_file(file: Path, shown: str) -> None:
@@ -105,7 +112,7 @@ class SqliteConnection(sqlite3.Connection):
         self.file = str(database)
         for attempt in range(100):
             try:
-                self.execute("PRAGMA journal_mode=WAL").close()
+                self.cursor(sqlite3.Cursor).execute("PRAGMA journal_mode=WAL").close()
                 break
             except sqlite3.OperationalError as error:
                 # The change of mode, done once per file, does not wait for other connections as all else does. Where it
