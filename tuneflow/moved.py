@@ -159,6 +159,11 @@ _ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
 
 _LIMIT = "limit trials at a time with tune.run(max_concurrent_trials=...), or ConcurrencyLimiter(searcher, ...)"
 _REWARD = "write metric='KEY' and mode='max'"
+_OF_CALLBACKS = {
+    **dict.fromkeys(("save_checkpoints", "checkpoint_on"), "write checkpoint=True or False"),
+    "filename": "leave it out: callback.fit or callback.train, and analysis.best_checkpoint, find the checkpoint",
+    "results_postprocessing_fn": "name what is reported: {'loss': 'eval-logloss'}",
+}
 _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     "tune.run": {
         **dict.fromkeys(
@@ -212,12 +217,13 @@ _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "leave it out: it shows parameters, metric and time of each trial; for other columns subclass "
         "tuneflow.callbacks.ProgressReporter with report(self, progress)",
     ),
-    "TuneCallback": {
-        **dict.fromkeys(("save_checkpoints", "checkpoint_on"), "write checkpoint=True or False"),
-        "filename": "leave it out: callback.fit or callback.train, and analysis.best_checkpoint, find the checkpoint",
-        "frequency": "write every=",
-        "results_postprocessing_fn": "name what is reported: {'loss': 'eval-logloss'}",
+    "TuneCallback": {**_OF_CALLBACKS, "frequency": "write every="},
+    "keras.TuneCallback": {
+        **_OF_CALLBACKS,
+        "frequency": "leave it out: checkpoints are written where needed, and as tune.run(checkpoint_freq=) says",
+        "on": "leave it out: it reports at the end of each epoch",
     },
+    "lightning.TuneCallback": _OF_CALLBACKS,
     "MLflowLogger": {
         "experiment_id": "write experiment_name=",
         "registry_uri": "leave it out; log_model and registered_model_name register models",

@@ -74,7 +74,7 @@ class KerasSaver:
         keras.utils.clear_session(free_memory=False)
 
 
-@refusing("TuneCallback")
+@refusing("keras.TuneCallback")
 class TuneCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports at the end of each epoch of a plain ``model.fit``, and stops it where the tuner says so.
 

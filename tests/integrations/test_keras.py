@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tuneflow as tune
-from tuneflow.errors import MetricMissing
+from tuneflow.errors import InvalidArgumentType, MetricMissing
 from tuneflow.pruners import ASHA
 
 pytestmark = pytest.mark.filterwarnings(
@@ -352,3 +352,10 @@ def test_memory_of_models_is_given_back() -> None:
 
     tune.RandomSearch(Many(), "loss", max_trials=4, verbose=0, keep_models=1).search()
     assert len(set(seen)) == 1, "names count anew: Keras holds nothing of the models before"
+
+
+def test_arguments_of_tunes_callback_say_what_to_write() -> None:
+    from tuneflow_integrations.keras import TuneCallback
+
+    with pytest.raises(InvalidArgumentType, match=r"frequency \(leave it out: .*checkpoint_freq.*, on \(leave it out"):
+        TuneCallback("loss", frequency=2, on="epoch_end")

@@ -29,7 +29,7 @@ _Callback: Any = callback_class()
 _FILE = "lightning.ckpt"
 
 
-@refusing("TuneCallback")
+@refusing("lightning.TuneCallback")
 class TuneCallback(_Callback):  # type: ignore[misc]
     """Makes a Lightning training a trial: reports, checkpoints, and stops, pauses or changes course when told to.
 
