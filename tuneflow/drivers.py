@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuneflow.clock import Clock, SystemClock, uptime
 from tuneflow.pids import is_running, start_of
 from tuneflow.storage.quiet import quiet
-from tuneflow.storage.view import DRIVER
+from tuneflow.storage.view import DRIVER, WANTED
 
 __all__ = ["DRIVER", "Drivers", "is_lock"]
 
@@ -244,7 +244,7 @@ class Drivers:
                 yield []
                 return
             running = self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.RUNNING,))
-            yield [trial for trial in running if trial.system_attrs.get(DRIVER) == dead]
+            yield [trial for trial in running if _belongs_to(trial, dead)]
             self._storage.set_study_system_attr(self._study_id, _TAKEN + dead, self.id)
         finally:
             with contextlib.suppress(KeyError):  # this driver was so slow that another one has removed it
@@ -281,6 +281,12 @@ class Drivers:
             if is_stale:
                 self._unheld.pop(name, None)
                 self._storage.delete_study(lock)
+
+
+def _belongs_to(trial: FrozenTrial, name: str) -> bool:
+    """Whether a running trial is a driver's: it says so, or it wanted the trial and died before it could."""
+    attrs = trial.system_attrs
+    return attrs.get(DRIVER) == name if DRIVER in attrs else bool(attrs.get(f"{WANTED}{name}"))
 
 
 def _live(owner: weakref.ref[Drivers], stop: threading.Event, storage: BaseStorage, study_id: int, name: str) -> None:

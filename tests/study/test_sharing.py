@@ -239,6 +239,58 @@ def test_the_trials_of_a_dead_driver_go_on_elsewhere(tmp_path: Path) -> None:
     assert owners == {ours.sharing.drivers.id}
 
 
+DIES_TAKING = """
+    import os, sys
+    import tuneflow as tune
+    from tuneflow.storage import Journal
+
+    study = tune.create_study({"x": tune.uniform(0, 1)}, storage=sys.argv[1], study_name="s", load_if_exists=True)
+    study.enqueue_trial({"x": 0.5})
+    take = Journal.set_trial_state_values
+    Journal.set_trial_state_values = lambda *given: os._exit(bool(take(*given)))
+    study.ask()
+"""
+
+
+def test_a_trial_whose_driver_dies_as_it_takes_it_goes_on_elsewhere(tmp_path: Path) -> None:
+    dies = program(DIES_TAKING, tmp_path / "s.log")
+    dies.communicate()
+    assert dies.returncode == 1
+    study = open_study(tmp_path / "s.log")
+    (frozen,) = study.get_trials(deepcopy=False)
+    assert frozen.state is TrialState.RUNNING
+    assert DRIVER not in frozen.system_attrs
+    adopted = study.ask()
+    assert (adopted.number, adopted.config) == (0, {"x": 0.5})
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_point_stays_with_the_driver_that_took_it(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.log" if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
+    first, second = (
+        tune.create_study(SPACE, sampler="tpe", storage=path, study_name="s", load_if_exists=True) for _ in range(2)
+    )
+    first.enqueue_trial({"x": 0.5})
+    below = second.sampling._view.inner
+    listed, taken = below.get_all_trials, []
+
+    def first_is_quicker(study_id: int, deepcopy: bool = True, states: Any = None) -> list[Any]:
+        found = listed(study_id, deepcopy=deepcopy, states=states)
+        if states == (TrialState.WAITING,) and not taken:
+            taken.append(first.ask())
+        return found
+
+    below.get_all_trials = first_is_quicker
+    other = second.ask()
+    (mine,) = taken
+    assert (mine.config, other.number) == ({"x": 0.5}, 1)
+    second.tell(other, 1.0)
+    second.close()
+    first.sharing.drivers.look_again()
+    assert first.ask().number == 2  # and not the point once more
+    assert first.tell(mine, 2.0).value == 2.0
+
+
 DIES_SAMPLING = """
     import os, sys
     import optuna

@@ -17,6 +17,9 @@ __all__ = ["PAUSED_ATTRIBUTE", "DelegatingStorage", "ViewStorage"]
 DRIVER = "tuneflow:driver"
 """The system attribute of a trial: the id of the driver that it belongs to."""
 
+WANTED = "tuneflow:wanted:"
+"""With a driver's id, the system attribute of a trial that waited: this driver was about to take it."""
+
 BEFORE = "tuneflow:before"
 """The system attribute of a trial: by key, what its sampler replaced in the study while it drew; None for nothing."""
 
@@ -130,13 +133,20 @@ class ViewStorage(DelegatingStorage):
         if state is not TrialState.RUNNING or not self.marks:
             return self.inner.set_trial_state_values(trial_id, state, values)
         self.made = trial_id
-        # A waiting trial is taken. Marked before, lest it be nobody's; and after, lest it be somebody's who wanted it.
-        with contextlib.suppress(UpdateFinishedTrialError):
-            self._mark(trial_id)
+        # A waiting trial is taken. Lest it be nobody's should this driver die at once, its wish is noted before: in a
+        # place of its own, since others may want the trial too, and one of them may have just got and marked it.
+        self._want(trial_id, True)
         is_ours = self.inner.set_trial_state_values(trial_id, state, values)
         if is_ours:
-            self._mark(trial_id)
+            for key, value in self.marks.items():
+                self.inner.set_trial_system_attr(trial_id, key, value)
+        else:
+            self._want(trial_id, False)
         return is_ours
+
+    def _want(self, trial_id: int, is_wanted: bool) -> None:
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.inner.set_trial_system_attr(trial_id, f"{WANTED}{self.marks.get(DRIVER, '')}", is_wanted)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         # Samplers count or keep something there (QMC, NSGA-II): how it was has to be known, should this driver die now.
@@ -146,10 +156,6 @@ class ViewStorage(DelegatingStorage):
                 found = self.inner.get_study_system_attrs(study_id).get(key)
                 self.inner.set_trial_system_attr(self.made, BEFORE, {**before, key: found})
         self.inner.set_study_system_attr(study_id, key, value)
-
-    def _mark(self, trial_id: int) -> None:
-        for key, value in self.marks.items():
-            self.inner.set_trial_system_attr(trial_id, key, value)
 
     def _has_one_objective(self, study_id: int) -> bool:
         return len(self.inner.get_study_directions(study_id)) == 1
