@@ -16,6 +16,7 @@ import optuna
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 from sqlalchemy import text as sql
 
 import tuneflow as tune
@@ -221,6 +222,36 @@ def test_a_database_in_memory_has_no_folder(url: str) -> None:
     study = tune.create_study({"x": tune.uniform(0, 1)}, storage=url, study_name="s")
     assert study.folders.is_temporary
     study.optuna._storage.remove_session()
+
+
+def test_a_waiting_trial_is_given_to_one_only(tmp_path: Path, opened: list[BaseStorage]) -> None:
+    first, second = (open_storage(f"sqlite:///{tmp_path}/study.db") for _ in range(2))
+    opened += [first, second]
+    study_id = first.create_new_study([StudyDirection.MINIMIZE], "s")
+    trial_id = first.create_new_trial(study_id, optuna.trial.create_trial(state=TrialState.WAITING))
+    got: list[bool] = []
+
+    def take() -> None:
+        got.append(second.set_trial_state_values(trial_id, TrialState.RUNNING))
+        second.remove_session()  # type: ignore[attr-defined]
+
+    other = threading.Thread(target=take)
+    look = first.check_trial_is_updatable
+
+    def look_for_long(*given: Any) -> None:
+        look(*given)
+        other.start()
+        other.join(0.5)
+
+    first.check_trial_is_updatable = look_for_long  # type: ignore[method-assign]
+    assert first.set_trial_state_values(trial_id, TrialState.RUNNING)
+    other.join()
+    assert got == [False]
+    first.check_trial_is_updatable = look  # type: ignore[method-assign]
+    assert first.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.0])
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        second.set_trial_state_values(trial_id, TrialState.RUNNING)
+    assert second.get_trial(trial_id).values == [1.0]
 
 
 def test_where_wal_cannot_be_had_the_database_works_without(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tuneflow.errors import (
 )
 from tuneflow.storage.journal_storage import Journal
 from tuneflow.storage.memory import Memory
-from tuneflow.storage.sqlite import SqliteConnection, check_sqlite_file, check_wal, sqlite_file
+from tuneflow.storage.sqlite import SqliteConnection, SqliteStorage, check_sqlite_file, check_wal, sqlite_file
 
 __all__ = ["open_storage"]
 
@@ -142,7 +142,7 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
         {"connect_args": {"timeout": 60.0, "factory": SqliteConnection}} if is_sqlite else {"pool_pre_ping": True}
     )
     try:
-        storage = _connect(text, options)
+        storage = _connect(SqliteStorage if is_sqlite else RDBStorage, text, options)
     except DBAPIError as error:
         raise UsageError(
             f"storage {shown} cannot be used: {error.orig}. Check that the database is there, answers, and may be "
@@ -153,20 +153,20 @@ def _open_database(text: str, must_exist: bool) -> RDBStorage:
     return storage
 
 
-def _connect(text: str, options: dict[str, Any]) -> RDBStorage:
+def _connect(kind: type[RDBStorage], text: str, options: dict[str, Any]) -> RDBStorage:
     """Optuna's storage; tried again where another process is making the same tables at the same time."""
     from sqlalchemy.exc import DBAPIError
 
     for _ in range(_N_CREATIONS):
         try:
-            return RDBStorage(text, engine_kwargs=options)
+            return kind(text, engine_kwargs=options)
         except DBAPIError as error:
             if not any(words in str(error.orig).lower() for words in ("already exists", "duplicate", "unique")):
                 raise
         except AssertionError:
             pass  # Optuna found tables without the version that is written last
         time.sleep(0.1)
-    return RDBStorage(text, engine_kwargs=options)
+    return kind(text, engine_kwargs=options)
 
 
 def _with_driver(text: str) -> str:

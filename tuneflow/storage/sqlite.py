@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from optuna.storages import RDBStorage
+
 from tuneflow.errors import InvalidArgument, StorageNotWritten, TuneflowWarning
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
+    from collections.abc import Sequence
+
+    from optuna.trial import TrialState
     from sqlalchemy.engine import URL
 
-__all__ = ["SqliteConnection", "check_sqlite_file", "check_wal", "sqlite_file"]
+__all__ = ["SqliteConnection", "SqliteStorage", "check_sqlite_file", "check_wal", "sqlite_file"]
 
 _TRUE = ("true", "yes", "on", "y", "t", "1")  # as SQLAlchemy reads it
 
@@ -129,3 +133,20 @@ class SqliteConnection(sqlite3.Connection):
         return super().cursor(factory)
 
     commit = _clear(sqlite3.Connection.commit)
+
+
+class SqliteStorage(RDBStorage):
+    """Optuna's storage, in which a trial that waits is given to one process only.
+
+    Optuna looks at the state and then changes it, and locks the row meanwhile; SQLite has no such locks, and two
+    processes could both find the trial waiting. Here nobody else writes from the look to the change.
+    """
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        session = self.scoped_session()  # this thread's, in which Optuna goes on
+        try:
+            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        except BaseException:
+            session.rollback()
+            raise
+        return super().set_trial_state_values(trial_id, state, values)
