@@ -15,11 +15,11 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from tuneflow.arguments import refuse_class
-from tuneflow.checkpoint import Keeper, Retention
 from tuneflow.clock import Clock
 from tuneflow.drivers import is_lock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, UnknownName
 from tuneflow.folders import TrialFolders
+from tuneflow.keeping import Keeper, Retention
 from tuneflow.pruners import AdaptedPruner, MedianStopping, NoPruner, Pruner
 from tuneflow.samplers import make_sampler
 from tuneflow.samplers.seeding import derive

@@ -18,12 +18,12 @@ from tuneflow.callbacks.progress import RunInfo
 from tuneflow.callbacks.unseen_keys import UnseenKeys
 from tuneflow.callbacks.wiring import configure, for_run
 from tuneflow.callbacks.wording import constants_of
-from tuneflow.checkpoint import Retention
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialsFailed, TuneflowWarning
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
 from tuneflow.hyperparameters import HyperParameters, Objective
+from tuneflow.keeping import Retention
 from tuneflow.moved import refuse_unknown
 from tuneflow.recall import remember
 from tuneflow.runner.batching import BatchingLoop

@@ -8,20 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tuneflow.checkpoint import (
-    Checkpoint,
-    Deferred,
-    Keeper,
-    Reason,
-    SaveRhythm,
-    Staged,
-    is_copy_of,
-    is_folder_like,
-    stage,
-)
+from tuneflow.checkpoint import Checkpoint, Deferred, SaveRhythm, Staged, is_copy_of, is_folder_like, stage
 from tuneflow.clock import Clock
 from tuneflow.errors import CheckpointMissing, InvalidArgument, TuneflowWarning
 from tuneflow.folders import TrialFolders
+from tuneflow.keeping import Keeper, Reason
 from tuneflow.listening import Listeners
 from tuneflow.pruners.base import Continue, Decision, Exploit, Pause
 from tuneflow.trial import Trial

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 
-from tuneflow.checkpoint import Keeper
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import TrialFailed, TrialTakenOver, TuneflowWarning, UsageError
 from tuneflow.folders import TrialFolders
+from tuneflow.keeping import Keeper
 from tuneflow.listening import Listeners
 from tuneflow.owning import OwningStudy
 from tuneflow.plain import plain

@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 import tuneflow as tune
 from tuneflow import drivers
-from tuneflow.checkpoint import Keeper
 from tuneflow.clock import ManualClock, uptime
 from tuneflow.drivers import Drivers
 from tuneflow.errors import TrialTakenOver
+from tuneflow.keeping import Keeper
 from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
 from tuneflow.samplers.repeating import RepeatingSampler
 

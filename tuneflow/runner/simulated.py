@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar
 
-from tuneflow.checkpoint import Deferred, Reason
+from tuneflow.checkpoint import Deferred
 from tuneflow.clock import ManualClock
 from tuneflow.errors import InvalidArgument, InvalidArgumentType, ResourcesUnavailable, UsageError
+from tuneflow.keeping import Reason
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause
 from tuneflow.runner.curves import Curve, curve_from
 from tuneflow.runner.executor import Executor

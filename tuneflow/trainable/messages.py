@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tuneflow.checkpoint import Reason
+from tuneflow.keeping import Reason
 from tuneflow.pruners.base import Decision
 from tuneflow.seeding import seed_everything
 

@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from tuneflow import registry
-from tuneflow.checkpoint import Deferred, Reason, SaveRhythm, Staged, discard, is_folder_like, read_notes, stage
+from tuneflow.checkpoint import Deferred, SaveRhythm, Staged, discard, is_folder_like, read_notes, stage
 from tuneflow.clock import Clock, SystemClock
 from tuneflow.errors import InvalidArgumentType, UsageError
+from tuneflow.keeping import Reason
 from tuneflow.objects import restored, write_object
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit
 from tuneflow.stoppers.threshold import entry
