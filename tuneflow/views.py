@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,18 @@ class StudyViews:
             ValueError: no trial is complete yet.
             RuntimeError: the study has several objectives; see ``best_trials``.
         """
-        return self.optuna.best_trial
+        try:
+            return self.optuna.best_trial
+        except ValueError as error:
+            raise self._no_best(error) from None
+
+    def _no_best(self, error: ValueError) -> ValueError:
+        """The same in every storage's study without a completed trial: some speak of records."""
+        counts = Counter(trial.state.name for trial in self.optuna.get_trials(deepcopy=False))
+        if counts["COMPLETE"]:
+            return error
+        there = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none at all"
+        return ValueError(f"No trials are completed yet (there are {there}); tell one its value first")
 
     @property
     def best_trials(self) -> list[FrozenTrial]:
@@ -141,7 +153,10 @@ class StudyViews:
     @property
     def best_value(self) -> float:
         """The value of ``best_trial``."""
-        return self.optuna.best_value
+        try:
+            return self.optuna.best_value
+        except ValueError as error:
+            raise self._no_best(error) from None
 
     @property
     def best_config(self) -> dict[str, Any]:

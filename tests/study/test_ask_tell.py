@@ -374,3 +374,12 @@ def test_the_grid_sampler_and_a_grid() -> None:
 def test_a_value_where_a_distribution_belongs() -> None:
     with pytest.raises(InvalidArgumentType, match=r"fixed_distributions\['x'\]=1 must be .* study.enqueue_trial"):
         tune.create_study({}).ask({"x": 1})
+
+
+@pytest.mark.parametrize("storage", [None, "study.log", "sqlite:///study.db"])
+@pytest.mark.parametrize("name", ["best_trial", "best_value", "best_config", "best_params"])
+def test_a_study_without_a_completed_trial_has_no_best_one(storage: str | None, name: str) -> None:
+    study = tune.create_study({"x": tune.uniform(0, 1)}, storage=storage)
+    study.tell(study.ask(), state=TrialState.PRUNED)
+    with pytest.raises(ValueError, match=r"^No trials are completed yet \(there are 1 PRUNED\); tell one"):
+        getattr(study, name)
