@@ -104,10 +104,11 @@ def test_a_trial_that_takes_too_long(write: Write, gone: Gone) -> None:
     with pytest.raises(TrialsFailed) as caught:
         tune.run(
             tune.script("family.py"), {}, metric="loss", mode="min", storage_path="results", verbose=0,
-            max_concurrent_trials=1, trial_timeout_s=1.5,
+            max_concurrent_trials=1, trial_timeout_s=3.0,
         )  # fmt: skip
     assert type(caught.value.errors[0]) is TrialTimeout
     assert gone(pids().values())
+    assert "worker.py" not in Path("results/00000/error.txt").read_text(), "what hung was the program"
 
 
 def test_the_driver_is_told_to_end(start: Any, gone: Gone) -> None:

@@ -19,6 +19,9 @@ class Surroundings:
 
     What a trial did that hung until SIGTERM came is the last thing that it prints; a worker without one ends silently.
 
+    Args:
+        shows_hang: print the stacks on SIGTERM; not where a trial only waits for a program, whose stack is none of it.
+
     What belongs to imported modules is left alone (``sys.path``, the environment, global state of libraries): a module
     that was imported by one trial is not imported again by the next.
 
@@ -30,12 +33,16 @@ class Surroundings:
         True
     """
 
+    def __init__(self, *, shows_hang: bool = True) -> None:
+        self._shows_hang = shows_hang
+
     def __enter__(self) -> None:
         self._cwd = _cwd()
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        with contextlib.suppress(ValueError, AttributeError, RuntimeError):
-            faulthandler.register(signal.SIGTERM, file=2, chain=True)
+        if self._shows_hang:
+            with contextlib.suppress(ValueError, AttributeError, RuntimeError):
+                faulthandler.register(signal.SIGTERM, file=2, chain=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -156,7 +156,7 @@ def _run(assignment: Assignment, default_kind: Any, trainables: dict[str, Any], 
         return Failed(assignment.trial, assignment.attempt, None, text, traceback.format_exc(), False)
     session = Session(assignment, pipe)
     try:
-        with Surroundings():
+        with Surroundings(shows_hang=not getattr(trainable, "tuneflow_is_program", False)):
             return run(session, trainable, kind)
     except BaseException as error:  # KeyboardInterrupt and its like, raised by the trial's own code
         return failure(session, error)

@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneflow.errors import InvalidArgument, InvalidArgumentType
 from tuneflow.pruners.base import Continue
@@ -119,6 +119,8 @@ class Script:
         required: metrics that a result must hold; set where the study is known.
         tuneflow_resources: what each trial takes; see ``tune.with_resources``.
     """
+
+    tuneflow_is_program: ClassVar[bool] = True
 
     line: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
