@@ -235,8 +235,7 @@ def run(
     with spelt(_SPELLING):
         settings.check(points)
     configure(listeners, settings.sections)
-    if exists:
-        check_same(folder, settings)
+    is_same = not exists or check_same(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         sweep_unclaimed(folder)
@@ -256,11 +255,13 @@ def run(
             has_metric=settings.metric is not None,
             sections=settings.sections,
         )
+        if not is_same:
+            study.had_other_constants = frozenset(trial.number for trial in study.trials if trial.state.is_finished())
         turns = study.turns()
         if settings.space.has_grid:
             turns.begin(0, study.known())
         study.adopt(turns.of if settings.space.has_grid else None)
-        for point in points:
+        for point in points[: settings.n_trials]:
             study.enqueue_trial(point, skip_if_exists=exists)
         if exists and resume == "errored":
             study.enqueue_failed()

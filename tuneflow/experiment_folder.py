@@ -5,20 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from tuneflow.clock import Clock
-from tuneflow.errors import ExperimentExists, ExperimentNotFound, InvalidArgument, InvalidArgumentType
-from tuneflow.plain import MASK, is_secret
+from tuneflow.errors import (
+    ExperimentExists,
+    ExperimentNotFound,
+    InvalidArgument,
+    InvalidArgumentType,
+    TuneflowWarning,
+)
+from tuneflow.plain import MASK, is_secret, plain
 from tuneflow.settings import Settings
 from tuneflow.study import Study
 
 __all__ = ["check_folder", "check_same", "describe", "folder_of", "label_of", "locked", "stored_name"]
 
 _FORMAT = 1
+_LONGEST = 1000
 _LOCK = ".lock"
 """The file that a driver holds; alone in a folder it is left from a run that was refused before it began."""
 
@@ -63,7 +71,13 @@ def _root(storage_path: Any) -> Path:
         raise InvalidArgumentType(f"storage_path={storage_path!r} must be the path of a folder")
     if not os.fspath(storage_path):
         raise InvalidArgument("storage_path='' is no path; leave it out for ./tuneflow_results")
-    root = Path(storage_path).expanduser()
+    scheme, separator, rest = os.fspath(storage_path).partition("://")
+    if separator and scheme != "file":
+        raise InvalidArgument(
+            f"storage_path={storage_path!r}: experiments are written to a folder of this machine; give one, and "
+            f"copy it to {scheme} when the run has ended, or mount the bucket"
+        )
+    root = Path(rest if separator else storage_path).expanduser()
     for part in (root, *root.parents):
         if part.is_dir():
             break
@@ -92,8 +106,13 @@ def check_folder(folder: Path, resume: bool | str) -> bool:
     return exists
 
 
-def check_same(folder: Path, settings: Settings) -> None:
+def check_same(folder: Path, settings: Settings) -> bool:
     """Refuses to go on with an experiment under another metric or in another space: their trials would be mixed.
+
+    Other constants are warned about: a path may have another name on another machine.
+
+    Returns:
+        Whether the constants are what they were.
 
     Raises:
         InvalidArgument: the metric, the mode or the space differs; the message says in what.
@@ -101,7 +120,7 @@ def check_same(folder: Path, settings: Settings) -> None:
     try:
         stored = json.loads((folder / "experiment.json").read_text())
     except (OSError, ValueError):
-        return
+        return True
     for name, given in (("metric", settings.metric), ("mode", settings.mode)):
         if stored.get(name) != given:
             raise InvalidArgument(
@@ -116,6 +135,17 @@ def check_same(folder: Path, settings: Settings) -> None:
             f"the space of the experiment in {folder} differs in {', '.join(changed)}: {then} then, {today} now; "
             f"resume it with its own space, or start another under another name"
         )
+    before, now = stored.get("constants", {}), _constants(settings)
+    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    if changed:
+        then, today = ({name: constants[name] for name in changed} for constants in (before, now))
+        warnings.warn(
+            f"the constants of the experiment in {folder} were {then} and are {today}: trials that start or go on have "
+            f"the new ones, those that have ended keep what they had",
+            TuneflowWarning,
+            stacklevel=4,
+        )
+    return not changed
 
 
 def stored_name(folder: Path) -> str:
@@ -124,6 +154,13 @@ def stored_name(folder: Path) -> str:
         return str(json.loads((folder / "experiment.json").read_text())["name"])
     except (OSError, ValueError, KeyError):
         return folder.name
+
+
+def _constants(settings: Settings) -> dict[str, Any]:
+    """Numbers and short texts among the space's constants, by flat name; secrets masked."""
+    found = plain(dict(settings.space.constants))
+    kinds = (bool, int, float, str)
+    return {name: value for name, value in found.items() if type(value) in kinds and len(str(value)) < _LONGEST}
 
 
 def _space_text(settings: Settings) -> dict[str, str]:
@@ -179,6 +216,7 @@ def describe(
             "resources": resources,
             "trainable": f"{getattr(trainable, '__module__', '')}:{getattr(trainable, '__qualname__', '')}",
             "space": _space_text(settings),
+            "constants": _constants(settings),
             "created": clock.time(),
         },
         indent=1,

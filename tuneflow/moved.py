@@ -138,7 +138,6 @@ _ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
         "_iteration": "write self.iteration",
         "_logdir": "write self.logdir",
         "get_config": "write self.config",
-        "log_result": "hear results in a tune.Callback, on_trial_report(self, trial, result)",
         "restore": "write trainable.load_checkpoint(checkpoint.path), or whatever save_checkpoint returned",
         "save": "write trainable.save_checkpoint(folder)",
         "stop": "write trainable.cleanup()",

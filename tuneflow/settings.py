@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 
 from tuneflow.arguments import refuse_class
 from tuneflow.creation import pruner_from, sampler_seed
-from tuneflow.errors import InvalidArgument, InvalidArgumentType
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TuneflowWarning
+from tuneflow.plain import plain
 from tuneflow.samplers import make_sampler
+from tuneflow.schedulers.replay import PopulationBasedTrainingReplay
 from tuneflow.space import Space
 from tuneflow.space.sections import split_sections
 
@@ -41,6 +44,10 @@ class Settings:
         if num_samples < -1 or num_samples == 0:
             raise InvalidArgument(f"num_samples={num_samples!r} must be >= 1, or -1 for no limit")
         refuse_class(search_alg=search_alg, scheduler=scheduler)
+        if isinstance(scheduler, PopulationBasedTrainingReplay):
+            config = _started_with(scheduler, config)
+            if metric is None:  # it compares nothing
+                metric, mode = scheduler.time_attr, "max"
         searcher = search_alg if hasattr(search_alg, "to_sampler") else None
         self.seed = searcher.own_seed if searcher is not None and seed is None else seed
         varied, self.sections = split_sections(config) if isinstance(config, Mapping) else (config, {})
@@ -89,6 +96,23 @@ class Settings:
                     f"points_to_evaluate holds {n_times} points with {cell}, but every cell of the grid is tried "
                     f"num_samples={self.num_samples} time(s); pass num_samples={n_times}"
                 )
+
+
+def _started_with(replay: PopulationBasedTrainingReplay, config: Any) -> Any:
+    """The policy's first configuration, and what else the caller gives."""
+    if config is not None and not isinstance(config, Mapping):
+        return config  # refused in its turn
+    given = dict(config or {})
+    replaced = [name for name, value in replay.initial_config.items() if name in given and given[name] is not value]
+    differing = [name for name in replaced if plain(given[name]) != plain(replay.initial_config[name])]
+    if differing:
+        warnings.warn(
+            f"config has {', '.join(differing)}, and so has the first configuration of {replay!r}, which is the one "
+            f"that the trial starts with; leave them out of config",
+            TuneflowWarning,
+            stacklevel=4,
+        )
+    return {**given, **replay.initial_config}
 
 
 def _is_random(sampler: Any) -> bool:

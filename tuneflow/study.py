@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from optuna.distributions import BaseDistribution
@@ -37,6 +37,9 @@ class Study(AdoptingStudy):
 
     is_stopped = False
     """Whether ``stop`` was called since the last ``optimize`` began."""
+
+    had_other_constants: Container[int] = ()
+    """Trials that had ended when the constants of the space were changed: their folders say what theirs were."""
 
     @overload
     def ask(

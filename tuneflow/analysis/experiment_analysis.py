@@ -99,7 +99,7 @@ class ExperimentAnalysis:
                 self.folder / f"{frozen.number:05d}",
                 frozen,
                 objectives=objectives,
-                config_of=None if study is None else study.config,
+                config_of=None if study is None or frozen.number in study.had_other_constants else study.config,
                 error=errors.get(frozen.number),
                 resources=resources,
             )

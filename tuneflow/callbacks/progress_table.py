@@ -199,9 +199,10 @@ def _closing_text(progress: Progress) -> str:
     text = f"{progress.n_trials} trial(s) in {duration_text(progress.elapsed_s)}: {', '.join(ended) or 'none ended'}."
     if progress.best is not None:
         best = progress.best
+        config = config_text(best.config, constants=progress.run.constants)
         text += (
-            f" Best: trial {best.trial_id} with {progress.run.metric or 'value'}={value_text(best.value)}; "
-            f"{config_text(best.config, constants=progress.run.constants)}."
+            f" Best: trial {best.trial_id} with {progress.run.metric or 'value'}={value_text(best.value)}"
+            f"{config and '; '}{config}."
         )
     if progress.run.folder is not None:
         text += f" Results: {progress.run.folder}"

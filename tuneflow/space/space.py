@@ -73,6 +73,14 @@ class Space:
         )
         """The values of each grid by flat name, in the order of the dict."""
         self._computed = self._items(Computed)
+        self.constants: Mapping[str, Any] = MappingProxyType(
+            {
+                name: leaf.item
+                for name, leaf in self._leaves.items()
+                if not isinstance(leaf.item, Domain | Grid | Computed)
+            }
+        )
+        """The constants by flat name."""
         self._fast = self._fast_plan()
 
     def _items(self, kind: type[Any]) -> Mapping[str, Any]:
@@ -194,6 +202,8 @@ class Space:
                     missing.append(name)
             elif not isinstance(item, Computed):
                 values[name] = fresh(item)
+            elif name in naturals:
+                values[name] = fresh(naturals[name])
         if missing:
             raise InvalidArgument(
                 f"no value for {', '.join(missing)}: params must hold every domain and grid every grid of the space, "
@@ -233,7 +243,7 @@ class Space:
 
         Args:
             config: natural values, nested or under flat names ("a/b"), some or all. Computed entries may stand there
-                and are computed anew; constants may, with the space's own value.
+                and are passed over (see ``kept``); constants may, with the space's own value.
 
         Raises:
             UnknownName: an entry that the space does not have.
@@ -250,11 +260,13 @@ class Space:
     def kept(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The natural values of ``config`` that its params cannot carry, by flat name: pass them on as ``given``.
 
-        They are an excluded upper bound, and values of a normal distribution too far out or with too many digits: plain
-        numbers all of them. Mostly there are none. Raises as ``to_params``.
+        They are an excluded upper bound, values of a normal distribution too far out or with too many digits, and
+        values of computed entries, which are then not computed: all of them such as JSON holds. Mostly there are
+        none. Raises as ``to_params``.
         """
         given = self._checked(config)
-        kept: dict[str, Any] = {}
+        leaves = values_by_leaf(config, self._root) if self._computed else {}
+        kept = {name: leaves[name] for name in self._computed if name in leaves and _is_json(leaves[name])}
         for name, domain in self.domains.items():
             # A choice restores every option, and its options may refuse to be compared.
             is_number = name in given and isinstance(given[name], int | float)
@@ -331,6 +343,15 @@ class Space:
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
             parts.append(f"{last if is_unique else leaf.name}={text}".replace("/", "_"))
         return ",".join(parts)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value is the same after it was stored as JSON."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(entry) for key, entry in value.items())
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _same(constant: Any, value: Any) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import inspect
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,8 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
     """A trainable that gets ``parameters`` besides its configuration: data sets, tokenizers, whatever is large.
 
     They are sent to each worker process once, however many trials it serves, and are no hyperparameters: they appear
-    in no file and no table.
+    in no file and no table. Each trial gets objects of its own, so that none changes another's; the memory of NumPy
+    arrays, and of what is made of them, is shared and can only be read, as in Ray.
 
     Args:
         trainable: ``train(config, data)``, ``objective(trial, data)``, or a ``Trainable`` whose
@@ -43,22 +45,85 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
     if isinstance(trainable, type) and issubclass(trainable, Trainable):
         unbound: Any = trainable.setup
         _check_names(unbound, parameters)
+        held = Held(parameters)
 
         def setup(self: Any, config: dict[str, Any]) -> None:
-            unbound(self, config, **parameters)
+            unbound(self, config, **held.fresh())
 
-        return type(trainable.__name__, (trainable,), {"setup": setup, "__module__": trainable.__module__})
+        body = {"setup": setup, "__module__": trainable.__module__, "tuneflow_parameters": held}
+        return type(trainable.__name__, (trainable,), body)
     if not callable(trainable) or hasattr(trainable, "tuneflow_bind"):
         raise InvalidArgumentType(
             f"trainable={trainable!r} must be a function or a subclass of tuneflow.Trainable; a program gets what it "
             f"needs as arguments or from its environment"
         )
     _check_names(trainable, parameters)
-    partial = functools.partial(trainable, **parameters)
+    partial = _Bound(trainable, **parameters)
+    partial.tuneflow_parameters = Held(parameters)
     if hasattr(trainable, "__name__"):
         functools.update_wrapper(partial, trainable)
         del partial.__wrapped__  # type: ignore[attr-defined]  # its signature lacks what is bound here
     return partial
+
+
+class Held:
+    """Objects of which each trial gets its own: pickled once, with the memory of arrays left where it is.
+
+    Args:
+        parameters: the objects by name. What cannot be pickled is handed out as it is: it never leaves its process.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters: Mapping[str, Any] | None = parameters
+        self._names = tuple(parameters)
+        self._text = b""
+        self._buffers: list[Any] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        return self._names
+
+    def fresh(self) -> dict[str, Any]:
+        """The objects, made anew."""
+        if not self._text:
+            try:
+                self._pack()
+            except Exception:  # inline nothing has to be pickled
+                return dict(self._parameters or {})
+        views = [memoryview(buffer).toreadonly() for buffer in self._buffers]
+        found: dict[str, Any] = pickle.loads(self._text, buffers=views)
+        return found
+
+    def _pack(self) -> None:
+        import cloudpickle
+
+        buffers: list[pickle.PickleBuffer] = []
+        self._text = cloudpickle.dumps(dict(self._parameters or {}), protocol=5, buffer_callback=buffers.append)
+        self._buffers = list(buffers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._text:
+            self._pack()
+        return {"_parameters": None, "_names": self._names, "_text": self._text, "_buffers": self._buffers}
+
+
+class _Bound(functools.partial[Any]):
+    """A function with objects of its own at each call."""
+
+    tuneflow_parameters: Held
+
+    def __call__(self, /, *arguments: Any, **named: Any) -> Any:
+        return self.func(*arguments, **{**self.tuneflow_parameters.fresh(), **named})
+
+    def __reduce__(self) -> Any:
+        return _bound, (self.func, self.__dict__)
+
+
+def _bound(function: Any, attributes: dict[str, Any]) -> _Bound:
+    bound = _Bound(function, **dict.fromkeys(attributes["tuneflow_parameters"].names))
+    bound.__dict__.update(attributes)
+    return bound
 
 
 def _check_names(function: Any, parameters: Mapping[str, Any]) -> None:

@@ -85,6 +85,9 @@ class Trainable:
         """
         return False
 
+    def log_result(self, result: dict[str, Any]) -> None:
+        """Called in the worker with each result that ``step`` returned, to log it elsewhere; does nothing here."""
+
     def cleanup(self) -> None:
         """Frees what ``setup`` took. Called once, at the end."""
 

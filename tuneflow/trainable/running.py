@@ -69,6 +69,11 @@ def kind_of(trainable: Any, *, default: Kind) -> Kind:
             f"further arguments with functools.partial or tune.with_parameters"
         )
     if len(required) == 2 and required[1].name != "checkpoint_dir":
+        if "report" not in required[1].name:
+            raise InvalidArgumentType(
+                f"the trainable {_name(trainable)}{signature} takes {required[1].name!r}, which nobody gives it; bind "
+                f"it with tune.with_parameters(..., {required[1].name}=...), or call it 'reporter' if it is to report"
+            )
         return "reporter"
     first = free[0].name
     if first == "trial" or "Trial" in str(free[0].annotation):
@@ -170,6 +175,7 @@ def _run_class(session: Session, cls: type[Trainable]) -> None:
                         f"return {{'loss': loss}}"
                     )
                 instance.iteration += 1
+                instance.log_result(dict(result))
                 decision = session.report(dict(result), _saver(instance) if cls.can_checkpoint() else None)
                 if isinstance(decision, Exploit):
                     instance = _exploit(session, cls, instance, decision)

@@ -265,6 +265,8 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, checkpoint: Any = Non
         raise UsageError(
             "tune.report cannot be called inside a Trainable class; return the metrics as a dict from step()"
         )
+    if metrics is None and named.keys() == {"metrics"} and isinstance(named["metrics"], Mapping):
+        metrics, named = named["metrics"], {}  # Ray's own name of the first argument
     if metrics is not None and not isinstance(metrics, Mapping):
         raise InvalidArgumentType(
             f"tune.report({metrics!r}) needs a dict of metrics or names, for instance tune.report(loss={metrics!r})"
