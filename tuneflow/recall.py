@@ -107,7 +107,7 @@ def _holds_secret(value: Any, depth: int) -> bool:
         return without_passwords(value) != value
     bound = getattr(value, "tuneflow_parameters", None)
     if bound is not None:
-        return _holds_secret(bound.fresh(), depth + 1) or _holds_secret(getattr(value, "func", None), depth + 1)
+        return _holds_secret(bound.given, depth + 1) or _holds_secret(getattr(value, "func", None), depth + 1)
     if isinstance(value, Mapping):
         held: Mapping[Any, Any] = value
     elif isinstance(value, (list, tuple)):

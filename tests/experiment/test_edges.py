@@ -146,14 +146,6 @@ def test_a_run_that_was_refused_leaves_its_name_free() -> None:
 # What a trial says of itself
 
 
-def test_points_that_were_left_over_wait_with_what_they_were_given() -> None:
-    analysis = run(points_to_evaluate=[{"x": 0.1}, {"x": 0.2}], num_samples=1)
-    assert [(trial.status, trial.config) for trial in analysis.trials] == [
-        ("TERMINATED", {"x": 0.1}),
-        ("PENDING", {"x": 0.2}),
-    ]
-
-
 def test_what_has_ended_is_done(tmp_path: Path) -> None:
     def fails(config: dict[str, Any]) -> None:
         tune.report(loss=1.0)

@@ -17,13 +17,15 @@ from tuneflow.trainable.running import kind_of
 
 __all__ = ["collecting", "with_parameters", "with_resources"]
 
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
 
 def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
     """A trainable that gets ``parameters`` besides its configuration: data sets, tokenizers, whatever is large.
 
     They are sent to each worker process once, however many trials it serves, and are no hyperparameters: they appear
-    in no file and no table. Each trial gets objects of its own, so that none changes another's; the memory of NumPy
-    arrays, and of what is made of them, is shared and can only be read, as in Ray.
+    in no file and no table. No trial changes another's: each gets lists, dicts and sets of its own, and NumPy arrays
+    that can only be read, as in Ray. Other objects are shared by the trials that a worker serves one after the other.
 
     Args:
         trainable: ``train(config, data)``, ``objective(trial, data)``, or a ``Trainable`` whose
@@ -48,7 +50,7 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
         held = Held(parameters)
 
         def setup(self: Any, config: dict[str, Any]) -> None:
-            unbound(self, config, **held.fresh())
+            unbound(self, config, **held.for_trial())
 
         body = {"setup": setup, "__module__": trainable.__module__, "tuneflow_parameters": held}
         return type(trainable.__name__, (trainable,), body)
@@ -67,7 +69,7 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
 
 
 class Held:
-    """Objects of which each trial gets its own: pickled once, with the memory of arrays left where it is.
+    """Objects for the trials of one process: unpickled once there, with the memory of arrays left where it is.
 
     Args:
         parameters: the objects by name. What cannot be pickled is handed out as it is: it never leaves its process.
@@ -78,34 +80,56 @@ class Held:
         self._names = tuple(parameters)
         self._text = b""
         self._buffers: list[Any] = []
+        self._loaded: dict[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What they are called."""
         return self._names
 
-    def fresh(self) -> dict[str, Any]:
-        """The objects, made anew."""
-        if not self._text:
-            try:
-                self._pack()
-            except Exception:  # inline nothing has to be pickled
-                return dict(self._parameters or {})
-        views = [memoryview(buffer).toreadonly() for buffer in self._buffers]
-        found: dict[str, Any] = pickle.loads(self._text, buffers=views)
-        return found
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The objects as they were given; in another process as they were sent."""
+        return self._here() if self._parameters is None else self._parameters
 
-    def _pack(self) -> None:
+    def for_trial(self) -> dict[str, Any]:
+        """The objects, in containers of this trial's own."""
+        return {name: _own(value) for name, value in self._here().items()}
+
+    def _here(self) -> Mapping[str, Any]:
+        if self._loaded is None:
+            try:
+                text, buffers = self._packed()
+            except Exception:  # inline nothing has to be pickled
+                return self._parameters or {}
+            self._loaded = pickle.loads(text, buffers=[memoryview(buffer).toreadonly() for buffer in buffers])
+            self._text, self._buffers = b"", []  # what is loaded holds on to its buffers
+        return self._loaded or {}
+
+    def _packed(self) -> tuple[bytes, list[Any]]:
+        if self._text:
+            return self._text, self._buffers
         import cloudpickle
 
         buffers: list[pickle.PickleBuffer] = []
-        self._text = cloudpickle.dumps(dict(self._parameters or {}), protocol=5, buffer_callback=buffers.append)
-        self._buffers = list(buffers)
+        held = self._parameters if self._loaded is None else self._loaded
+        return cloudpickle.dumps(dict(held or {}), protocol=5, buffer_callback=buffers.append), buffers
 
     def __getstate__(self) -> dict[str, Any]:
-        if not self._text:
-            self._pack()
-        return {"_parameters": None, "_names": self._names, "_text": self._text, "_buffers": self._buffers}
+        text, buffers = self._packed()
+        return {"_parameters": None, "_names": self._names, "_loaded": None, "_text": text, "_buffers": buffers}
+
+
+def _own(value: Any) -> Any:
+    """A copy of lists, dicts, sets and tuples of them, as deep as they go; all else as it is."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _own(entry) for key, entry in value.items()}
+    if kind is set:
+        return set(value)
+    if kind is list:
+        return list(value) if set(map(type, value)) <= _ATOMS else [_own(entry) for entry in value]
+    return tuple(map(_own, value)) if kind is tuple else value
 
 
 class _Bound(functools.partial[Any]):
@@ -114,7 +138,7 @@ class _Bound(functools.partial[Any]):
     tuneflow_parameters: Held
 
     def __call__(self, /, *arguments: Any, **named: Any) -> Any:
-        return self.func(*arguments, **{**self.tuneflow_parameters.fresh(), **named})
+        return self.func(*arguments, **{**self.tuneflow_parameters.for_trial(), **named})
 
     def __reduce__(self) -> Any:
         return _bound, (self.func, self.__dict__)
