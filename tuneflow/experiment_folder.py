@@ -158,9 +158,13 @@ def stored_name(folder: Path) -> str:
 
 def _constants(settings: Settings) -> dict[str, Any]:
     """Numbers and short texts among the space's constants, by flat name; secrets masked."""
-    found = plain(dict(settings.space.constants))
     kinds = (bool, int, float, str)
-    return {name: value for name, value in found.items() if type(value) in kinds and len(str(value)) < _LONGEST}
+    found = {name: plain(value) for name, value in settings.space.constants.items() if type(value) in kinds}
+    return {
+        name: MASK if any(map(is_secret, name.split("/"))) else value
+        for name, value in found.items()
+        if len(str(value)) < _LONGEST
+    }
 
 
 def _space_text(settings: Settings) -> dict[str, str]:

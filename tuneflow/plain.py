@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(entry) for entry in value]
     if isinstance(value, type):  # numpy.float32 has the methods of its values
-        return f"{value.__module__}.{value.__qualname__}"
+        return repr(value)
     item = getattr(value, "item", None)
     if item is not None and getattr(value, "size", None) == 1:
         return plain(item())

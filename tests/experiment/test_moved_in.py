@@ -120,7 +120,7 @@ def test_a_type_of_numpys_is_a_value(tmp_path: Path) -> None:
     )
     assert analysis.best_config["dtype"] is np.float32
     params = json.loads(Path(analysis.trials[0].logdir, "params.json").read_text())
-    assert params["dtype"] == "numpy.float32"
+    assert params["dtype"] == repr(np.float32)
 
 
 def test_rays_name_of_the_reported_dict(tmp_path: Path) -> None:
