@@ -7,6 +7,7 @@ but this user (or root) can write to.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pickle
@@ -108,6 +109,8 @@ def _holds_secret(value: Any, depth: int) -> bool:
     bound = getattr(value, "tuneflow_parameters", None)
     if bound is not None:
         return _holds_secret(bound.given, depth + 1) or _holds_secret(getattr(value, "func", None), depth + 1)
+    if isinstance(value, functools.partial):
+        return _holds_secret(value.keywords, depth + 1) or _holds_secret(value.func, depth + 1)
     if isinstance(value, Mapping):
         held: Mapping[Any, Any] = value
     elif isinstance(value, (list, tuple)):

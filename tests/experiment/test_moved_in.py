@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,26 @@ def test_what_cannot_be_pickled_is_bound_inline(tmp_path: Path) -> None:
     assert [trial.last_result["loss"] for trial in analysis.trials] == [0.0, 1.0]
 
 
+def scaled(config: dict[str, Any], factor: float, rows: list[int], shift: float) -> dict[str, float]:
+    return {"loss": factor * len(rows) + shift}
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_parameters_of_what_has_some_already(executor: str, tmp_path: Path) -> None:
+    partial = functools.partial(scaled, factor=2.0)
+    for inner in (partial, tune.with_parameters(scaled, factor=2.0)):
+        bound = tune.with_parameters(tune.with_parameters(inner, rows=[1, 1]), shift=0.5)
+        analysis = tune.run(bound, {}, executor=executor, storage_path=tmp_path, **GIVEN)
+        assert analysis.best_result["loss"] == 4.5
+
+
 def importable(config: dict[str, Any], api_key: str) -> float:
     return config["x"]
 
 
-def test_a_bound_secret_is_written_nowhere(tmp_path: Path) -> None:
-    bound = tune.with_parameters(importable, api_key="very-secret-4711")
+@pytest.mark.parametrize("bind", [tune.with_parameters, functools.partial])
+def test_a_bound_secret_is_written_nowhere(bind: Any, tmp_path: Path) -> None:
+    bound = bind(importable, api_key="very-secret-4711")
     tune.run(bound, {"x": tune.uniform(0, 1)}, executor="inline", storage_path=tmp_path, **GIVEN)
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"very-secret-4711" not in path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import gc
 import inspect
@@ -69,59 +70,43 @@ def with_parameters(trainable: Any, /, **parameters: Any) -> Any:
 
 
 class Held:
-    """Objects for the trials of one process: unpickled once there, with the memory of arrays left where it is.
+    """Objects for the trials of one process; sent to another one, they are unpickled there once.
 
     Args:
-        parameters: the objects by name. What cannot be pickled is handed out as it is: it never leaves its process.
+        parameters: the objects by name.
     """
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
-        self._parameters: Mapping[str, Any] | None = parameters
-        self._names = tuple(parameters)
-        self._text = b""
-        self._buffers: list[Any] = []
-        self._loaded: dict[str, Any] | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What they are called."""
-        return self._names
+        self.names = tuple(parameters)
+        self._here: Mapping[str, Any] | None = parameters
+        self._sent: tuple[bytes, list[Any]] = (b"", [])
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """The objects as they were given; in another process as they were sent."""
-        return self._here() if self._parameters is None else self._parameters
+        """The objects themselves."""
+        if self._here is None:
+            text, buffers = self._sent
+            self._here = pickle.loads(text, buffers=buffers)
+            self._sent = (b"", [])
+        return self._here
 
     def for_trial(self) -> dict[str, Any]:
         """The objects, in containers of this trial's own."""
-        return {name: _own(value) for name, value in self._here().items()}
-
-    def _here(self) -> Mapping[str, Any]:
-        if self._loaded is None:
-            try:
-                text, buffers = self._packed()
-            except Exception:  # inline nothing has to be pickled
-                return self._parameters or {}
-            self._loaded = pickle.loads(text, buffers=[memoryview(buffer).toreadonly() for buffer in buffers])
-            self._text, self._buffers = b"", []  # what is loaded holds on to its buffers
-        return self._loaded or {}
-
-    def _packed(self) -> tuple[bytes, list[Any]]:
-        if self._text:
-            return self._text, self._buffers
-        import cloudpickle
-
-        buffers: list[pickle.PickleBuffer] = []
-        held = self._parameters if self._loaded is None else self._loaded
-        return cloudpickle.dumps(dict(held or {}), protocol=5, buffer_callback=buffers.append), buffers
+        try:
+            return {name: _own(value) for name, value in self.given.items()}
+        except RecursionError:  # containers that hold themselves
+            return copy.deepcopy(dict(self.given))
 
     def __getstate__(self) -> dict[str, Any]:
-        text, buffers = self._packed()
-        return {"_parameters": None, "_names": self._names, "_loaded": None, "_text": text, "_buffers": buffers}
+        import cloudpickle
+
+        buffers: list[pickle.PickleBuffer] = []  # the memory of arrays is not copied on either side
+        text = cloudpickle.dumps(dict(self.given), protocol=5, buffer_callback=buffers.append)
+        return {"names": self.names, "_here": None, "_sent": (text, buffers)}
 
 
 def _own(value: Any) -> Any:
-    """A copy of lists, dicts, sets and tuples of them, as deep as they go; all else as it is."""
+    """A copy of lists, dicts, sets and tuples of them, as deep as they go; arrays read-only; all else as it is."""
     kind = type(value)
     if kind is dict:
         return {key: _own(entry) for key, entry in value.items()}
@@ -129,7 +114,12 @@ def _own(value: Any) -> Any:
         return set(value)
     if kind is list:
         return list(value) if set(map(type, value)) <= _ATOMS else [_own(entry) for entry in value]
-    return tuple(map(_own, value)) if kind is tuple else value
+    if kind is tuple:
+        return tuple(map(_own, value))
+    if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        value = value.view()
+        value.flags.writeable = False
+    return value
 
 
 class _Bound(functools.partial[Any]):
@@ -138,14 +128,19 @@ class _Bound(functools.partial[Any]):
     tuneflow_parameters: Held
 
     def __call__(self, /, *arguments: Any, **named: Any) -> Any:
-        return self.func(*arguments, **{**self.tuneflow_parameters.for_trial(), **named})
+        held = self.tuneflow_parameters.for_trial()
+        return self.func(*self.args, *arguments, **{**self.keywords, **held, **named})
 
     def __reduce__(self) -> Any:
-        return _bound, (self.func, self.__dict__)
+        names = self.tuneflow_parameters.names
+        others = {name: value for name, value in self.keywords.items() if name not in names}
+        return _bound, (self.func, self.args, others, self.__dict__)
 
 
-def _bound(function: Any, attributes: dict[str, Any]) -> _Bound:
-    bound = _Bound(function, **dict.fromkeys(attributes["tuneflow_parameters"].names))
+def _bound(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], attributes: dict[str, Any]) -> _Bound:
+    """As it was sent; what is held stands in its signature only."""
+    held = dict.fromkeys(attributes["tuneflow_parameters"].names)
+    bound = _Bound(function, *arguments, **keywords, **held)
     bound.__dict__.update(attributes)
     return bound
 
