@@ -1,28 +1,33 @@
 """The adapters lose nothing: every search algorithm through tuneflow against the same library driven directly.
 
     python benchmarks/quality/bbob.py [--quick | --full] [--algorithms tpe hyperopt ...] [--functions 1 8 15 ...]
-        [--dimensions 2 5 10] [--instances 5] [--evaluations 100] [--seeds 20] [--jobs 1] [--keep FILE]
+        [--dimensions 2 5 10] [--instances 5] [--evaluations 100] [--seeds 20] [--draws same | own]
+        [--jobs 1] [--keep FILE]
 
 The noiseless functions of BBOB (``cma.bbobbenchmarks``; Hansen et al. 2009) on [-5, 5]^d. A run is judged by its best
-value's distance from the optimum. Both sides get the same settings and the same seed; tuneflow is used as its users do,
-``create_study(space, sampler=NAME, seed=SEED)``, which gives each trial randomness of its own, so the two draw
-different points. Over the runs, paired by function, instance, dimension and seed, ours must not be worse: Wilcoxon's
-signed-rank test on the logarithms, one-sided, 5 %. No two runs share a seed, so that the pairs are independent.
-Rustuna's TPE is compared with Optuna's as well.
+value's distance from the optimum. Over the runs, paired by function, instance, dimension and seed, ours must not be
+worse: Wilcoxon's signed-rank test on the logarithms, one-sided, 5 %. No two runs share a seed, so that the pairs are
+independent. Rustuna's TPE is compared with Optuna's as well.
 
-A stronger statement stands beside it: where the study has no seed and the sampler has one, both sides should try the
-very same points, to the last digit; looked at in one run per function and dimension. (Not where bayesian-optimization
-proposes a point that it knows already, as it does in a corner: ours then draws one at random.)
+``--draws same`` (the default): both sides search with the same seed, the study through a sampler that is given it. What
+is left between the two is the adapter, so each pair should end with the very same best value, having tried the same
+points to the last digit. Both are counted. (Not where bayesian-optimization proposes a point that it knows already, as
+it does in a corner: ours then draws one at random.)
+
+``--draws own``: ``create_study(space, sampler=NAME, seed=SEED)``, which gives each trial randomness of its own, so the
+two sides draw different points. This asks whether searching with a seed per trial is as good as searching with one
+seed. Here luck decides too: of twenty such tests of equal searches, one misses.
 
 ``--full`` is the size at which the claim is made: 24 functions, dimensions 2, 5, 10, instances 1 to 5, 20 seeds. On one
 core that is about 5 minutes for random search, 20 for Rustuna and CMA-ES, an hour for Optuna's TPE, two for HyperOpt,
-three to four for Nevergrad, days for bayesian-optimization and Ax. With ``--keep`` each run is written to a file as
+three to four for Nevergrad, days for bayesian-optimization and Ax. With ``--keep`` each search is written to a file as
 soon as it is done, and a later call with the same file goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import logging
@@ -35,7 +40,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -192,47 +197,50 @@ def distance(values: Sequence[float], case: Case) -> float:
     return math.log10(max(min(values) - case.objective()[1], TINY))
 
 
-Result = tuple[float, float, bool | None]
+class Search(NamedTuple):
+    """How far one side came, and a digest of the points that it tried, for telling whether two tried the same."""
+
+    distance: float
+    points: str | None  # None: not known
 
 
-def compared(algorithm: str, case: Case) -> Result:
-    """Ours and theirs; and whether the same draws give the same points, in the runs where that is looked at."""
-    is_first = case.instance == 1 and case.run == 0
+Draws = Literal["same", "own"]
+Side = Literal["direct", "same", "own"]  # the library itself, or ours with the same draws or its own
+
+
+def searched(algorithm: str, side: Side, case: Case) -> Search:
     logging.disable(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs, their_values = direct(algorithm, case)
-        our_values = ours(algorithm, case, same_draws=False)[1]
-        is_same = _are_same(ours(algorithm, case, same_draws=True)[0], theirs) if is_first else None
-    return distance(our_values, case), distance(their_values, case), is_same
+        if side == "direct":
+            points, values = direct(algorithm, case)
+        else:
+            points, values = ours(algorithm, case, same_draws=side == "same")
+    digest = hashlib.sha256(np.asarray(points, dtype="<f8").tobytes()).hexdigest()[:16]
+    return Search(distance(values, case), digest)
 
 
 class Kept:
-    """The runs that are done, by algorithm and case; in a file of JSON lines where one is given."""
+    """The searches that are done, by algorithm, side and case; in a file of JSON lines where one is given."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._results: dict[tuple[str, Case], Result] = {}
+        self._done: dict[tuple[str, Side, Case], Search] = {}
         if path is not None and path.exists():
-            for algorithm, case, result in map(json.loads, path.read_text().splitlines()):
-                self._results[algorithm, Case(*case)] = tuple(result)
+            for algorithm, side, case, search in map(json.loads, path.read_text().splitlines()):
+                self._done[algorithm, side, Case(*case)] = Search(*search)
 
-    def add(self, algorithm: str, case: Case, result: Result) -> None:
-        self._results[algorithm, case] = result
+    def add(self, algorithm: str, side: Side, case: Case, search: Search) -> None:
+        self._done[algorithm, side, case] = search
         if self._path is not None:
             with self._path.open("a") as file:
-                file.write(json.dumps([algorithm, case, result]) + "\n")
+                file.write(json.dumps([algorithm, side, case, search]) + "\n")
 
-    def missing(self, algorithm: str, cases: Sequence[Case]) -> list[Case]:
-        return [case for case in cases if (algorithm, case) not in self._results]
+    def missing(self, algorithm: str, sides: Sequence[Side], cases: Sequence[Case]) -> list[tuple[Side, Case]]:
+        return [(side, case) for case in cases for side in sides if (algorithm, side, case) not in self._done]
 
-    def of(self, algorithm: str, cases: Sequence[Case]) -> list[Result]:
-        return [self._results[algorithm, case] for case in cases]
-
-
-def _are_same(ours_: Points, theirs: Points) -> bool:
-    """To the last digit."""
-    return list(ours_) == list(theirs)
+    def of(self, algorithm: str, side: Side, cases: Sequence[Case]) -> list[Search]:
+        return [self._done[algorithm, side, case] for case in cases]
 
 
 def p_worse(ours_: Sequence[float], theirs: Sequence[float]) -> float:
@@ -255,8 +263,9 @@ def main() -> int:
     parser.add_argument("--instances", type=int, help="that many, from 1")
     parser.add_argument("--evaluations", type=int)
     parser.add_argument("--seeds", type=int, help="that many, from 0")
+    parser.add_argument("--draws", choices=get_args(Draws), default="same", help="whether the two sides share theirs")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="write each run there; go on from what it holds")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write each search there; go on from what it holds")
     given = parser.parse_args()
     sizes: dict[str, Any] = dict(QUICK if given.quick else FULL if given.full else DEFAULT)
     sizes.update({name: value for name in sizes if (value := getattr(given, name)) is not None})
@@ -267,33 +276,36 @@ def main() -> int:
             range(sizes["seeds"]), sizes["functions"], range(1, sizes["instances"] + 1), sizes["dimensions"]
         )
     ]
-    print(f"{len(cases)} paired runs of {sizes['evaluations']} evaluations: {sizes}")
+    draws: Draws = given.draws
+    print(f"{len(cases)} paired runs of {sizes['evaluations']} evaluations, {draws} draws: {sizes}")
     print("median log10 distance from the optimum; p of the test for 'ours is worse'")
-    print(f"{'':22}{'ours':>8}{'direct':>8}{'p':>8}  {'same points':14}verdict", flush=True)
+    print(f"{'':22}{'ours':>8}{'direct':>8}{'p':>8}  {'same best':15}{'same points':15}verdict", flush=True)
     kept = Kept(given.keep)
-    found: dict[str, tuple[list[float], list[float]]] = {}
     missed = 0
     with ProcessPoolExecutor(given.jobs) as pool:
         for algorithm in algorithms:
             start = time.perf_counter()
-            missing = kept.missing(algorithm, cases)
-            for case, result in zip(missing, pool.map(compared, itertools.repeat(algorithm), missing), strict=True):
-                kept.add(algorithm, case, result)
-            results = kept.of(algorithm, cases)
-            our, their = [r[0] for r in results], [r[1] for r in results]
-            same = [r[2] for r in results if r[2] is not None]
-            found[algorithm] = our, their
-            missed += _line(algorithm, our, their, f"{sum(same)} of {len(same)}", time.perf_counter() - start)
-    if "rustuna" in found and "tpe" in found:
-        missed += _line("rustuna against tpe", found["rustuna"][0], found["tpe"][1], "", 0.0)
+            missing = kept.missing(algorithm, (draws, "direct"), cases)
+            found = pool.map(searched, itertools.repeat(algorithm), *zip(*missing, strict=True)) if missing else ()
+            for (side, case), search in zip(missing, found, strict=True):
+                kept.add(algorithm, side, case, search)
+            pair = kept.of(algorithm, draws, cases), kept.of(algorithm, "direct", cases)
+            missed += _line(algorithm, *pair, time.perf_counter() - start)
+    if {"rustuna", "tpe"} <= set(algorithms):
+        pair = kept.of("rustuna", draws, cases), kept.of("tpe", "direct", cases)
+        missed += _line("rustuna against tpe", *pair, 0.0)
     return 1 if missed else 0
 
 
-def _line(title: str, our: list[float], their: list[float], same: str, seconds: float) -> bool:
-    p = p_worse(our, their)
+def _line(title: str, our: Sequence[Search], their: Sequence[Search], seconds: float) -> bool:
+    p = p_worse([search.distance for search in our], [search.distance for search in their])
     verdict = "not worse" if p >= LEVEL else "WORSE"
-    medians = f"{statistics.median(our):8.3f}{statistics.median(their):8.3f}"
-    print(f"{title:22}{medians}{p:8.3f}  {same:14}{verdict}  {seconds:.0f} s", flush=True)
+    medians = "".join(f"{statistics.median(search.distance for search in side):8.3f}" for side in (our, their))
+    pairs = list(zip(our, their, strict=True))
+    known = [a.points == b.points for a, b in pairs if a.points is not None and b.points is not None]
+    best = f"{sum(a.distance == b.distance for a, b in pairs)} of {len(pairs)}"
+    points = f"{sum(known)} of {len(known)}"
+    print(f"{title:22}{medians}{p:8.3f}  {best:15}{points:15}{verdict}  {seconds:.0f} s", flush=True)
     return p < LEVEL
 
 
