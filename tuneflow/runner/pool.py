@@ -27,6 +27,12 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _OWN_RUN}
 
 
+def _python_path() -> str:
+    """Where a process of ours finds this package, and the driver's modules behind it."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+    return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def _devices(environment: tuple[tuple[str, str], ...]) -> set[str]:
     return set(filter(None, dict(environment).get("CUDA_VISIBLE_DEVICES", "").split(",")))
 
@@ -46,8 +52,7 @@ class WorkerProcess:
         self.environment = environment
         self.loaded = ""
         variables = {**_inherited(), **dict(environment)}
-        package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-        variables["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        variables["PYTHONPATH"] = _python_path()
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tuneflow.runner.worker", str(theirs.fileno()), str(os.getpid())],
@@ -125,6 +130,35 @@ class WorkerProcess:
             os.killpg(self.pid, number)
 
 
+class _Sentinel:
+    """The process that ends this one's workers when this one is gone, where they are too busy to (``sentinel.py``)."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def watch(self, pid: int) -> None:
+        """From now on that worker, too."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tuneflow.runner.sentinel", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": _python_path()},
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # something has ended it: what it is for is rare enough
+            os.write(self._process.stdin.fileno(), b"%d\n" % pid)
+
+    def dismiss(self, timeout_s: float) -> None:
+        """Lets it end, at once if none of its workers is left."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout_s)
+
+
 class Pool:
     """Idle workers, by what their environment was set to. Several runs, each in a thread of its own, may share it."""
 
@@ -135,6 +169,7 @@ class Pool:
     def _begin(self) -> None:
         self._idle: list[WorkerProcess] = []
         self._dismissed: list[WorkerProcess] = []
+        self._sentinel = _Sentinel()
         self._owner = os.getpid()
         self._lock = threading.Lock()
 
@@ -160,7 +195,10 @@ class Pool:
                 self._idle.remove(other)
                 other.dismiss()
                 self._dismissed.append(other)
-        return WorkerProcess(environment)
+        worker = WorkerProcess(environment)
+        with self._lock:
+            self._sentinel.watch(worker.pid)
+        return worker
 
     def put_back(self, worker: WorkerProcess) -> None:
         """Keeps an idle worker for later."""
@@ -192,10 +230,12 @@ class Pool:
             for worker in self._idle:
                 worker.dismiss()
             workers, self._idle, self._dismissed = [*self._idle, *self._dismissed], [], []
+            sentinel, self._sentinel = self._sentinel, _Sentinel()
         for worker in workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout_s)
             worker.kill()
+        sentinel.dismiss(timeout_s)
 
 
 _shared: Pool | None = None
