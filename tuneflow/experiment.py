@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from tuneflow.analysis import ExperimentAnalysis
+from tuneflow.analysis.history import PastResult, past_results
 from tuneflow.arguments import check_real, spelt
 from tuneflow.callbacks.progress import RunInfo
 from tuneflow.callbacks.unseen_keys import UnseenKeys
@@ -20,7 +21,7 @@ from tuneflow.callbacks.wiring import configure, for_run
 from tuneflow.callbacks.wording import constants_of
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
-from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialsFailed, TuneflowWarning
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialsFailed, TuneflowError, TuneflowWarning
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
 from tuneflow.hyperparameters import HyperParameters, Objective
 from tuneflow.keeping import Retention
@@ -35,7 +36,7 @@ from tuneflow.runner.resources import Resources, check_fits, machine, request_fr
 from tuneflow.runner.rules import Rules
 from tuneflow.settings import Settings, either
 from tuneflow.space import Space
-from tuneflow.stoppers import stopper_from
+from tuneflow.stoppers import Stopper, stopper_from
 from tuneflow.study import Study
 from tuneflow.trainable.class_api import Trainable
 from tuneflow.trainable.hypermodel import HyperModel
@@ -276,6 +277,9 @@ def run(
             turns.begin(loop.n_started, known)
         if stopper is not None:
             stopper.start(study_clock)
+            past = past_results(folder, study.optuna, study.objectives.name) if exists and stopper.looks_back else ()
+            if _had_ended(stopper, past):
+                loop.end_by_rule()
         try:
             heard = [*listeners, unseen] if unseen.is_waiting else listeners
             _drive(loop, study, heard, folder, how_to_resume)
@@ -291,6 +295,19 @@ def run(
     if loop.errors and raise_on_failed_trial:
         raise TrialsFailed(loop.errors, analysis)
     return analysis
+
+
+def _had_ended(stopper: Stopper, results: Iterable[PastResult]) -> bool:
+    """Brings a stopper to where it stood in an earlier run. Returns whether it had ended that."""
+    had_ended = False
+    for trial_id, result, is_whole in results:
+        try:
+            stopper(trial_id, result)
+        except TuneflowError:
+            if is_whole:  # else it may look at what was lost with that run's driver
+                raise
+        had_ended = had_ended or stopper.stop_all()
+    return had_ended
 
 
 def _warn_unsaved(trainable: Any, freq: int, at_end: bool) -> None:

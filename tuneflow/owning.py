@@ -131,6 +131,11 @@ class OwningStudy(StudyViews):
             if frozen.state.is_finished() and frozen.system_attrs.get(DRIVER) in inherited:
                 verdicts.is_over(frozen.number)
 
+    @property
+    def has_interrupted(self) -> bool:
+        """Whether trials wait here that were at work when their driver went, or that get another attempt."""
+        return bool(self._returning or self._again)
+
     def live_trials(self) -> list[Trial]:
         """The trials that have not ended and that this driver owns, in order of number."""
         return [self._live[number] for number in sorted(self._live)]

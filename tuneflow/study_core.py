@@ -33,7 +33,7 @@ from tuneflow.sampling import Sampling
 from tuneflow.saving import Saving, refuse_without_checkpoint
 from tuneflow.telling import Objectives, as_step, judge
 from tuneflow.trial import Trial
-from tuneflow.verdicts import DECISION, PAUSED, Verdicts, encode
+from tuneflow.verdicts import DECISION, OVER, PAUSED, Verdicts, encode
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -280,6 +280,8 @@ class StudyCore(OwningStudy):
         if value is not None:
             is_stored_first = verdicts is None or verdicts.reads_storage
             try:
+                if is_last:
+                    self._storage.set_trial_system_attr(trial.storage_id, OVER, step)
                 if is_stored_first:
                     self._storage.set_trial_intermediate_value(trial.storage_id, step, value)
                 if verdicts is not None and not isinstance(answered, Stop):

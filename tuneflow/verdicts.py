@@ -6,6 +6,10 @@ What is stored with a trial, as Optuna user attributes:
   and needs no order between trials; an exploit that was decided at a resume takes the pause's place;
 * ``tuneflow:paused``: the step at which the trial was paused last. It stays after a resume (attributes
   cannot be taken back): a paused trial is one whose last report is at that step.
+
+And as an Optuna system attribute, for it is no decision of the pruner's:
+
+* ``tuneflow:over``: the step of the report that the run ended the trial with, by a stop criterion for instance.
 """
 
 from __future__ import annotations
@@ -22,10 +26,11 @@ if TYPE_CHECKING:
 
     from tuneflow.space import Space
 
-__all__ = ["DECISION", "PAUSED", "Verdicts", "decode", "encode", "has_paused", "is_paused"]
+__all__ = ["DECISION", "OVER", "PAUSED", "Verdicts", "decode", "encode", "has_paused", "is_over", "is_paused"]
 
 PAUSED = "tuneflow:paused"
 DECISION = "tuneflow:decision:"
+OVER = "tuneflow:over"
 
 
 def encode(decision: Decision, changes: Mapping[str, Any] | None = None) -> Any:
@@ -65,9 +70,15 @@ def is_paused(frozen: FrozenTrial) -> bool:
 def has_paused(frozen: FrozenTrial) -> bool:
     """Whether a stored trial was paused at its last report and did not go on, though it may have been ended since."""
     paused = frozen.user_attrs.get(PAUSED)
-    if paused is None or paused != frozen.last_step:
+    if paused is None or paused != frozen.last_step or is_over(frozen):
         return False
     return bool(frozen.user_attrs.get(f"{DECISION}{paused}") == "pause")
+
+
+def is_over(frozen: FrozenTrial) -> bool:
+    """Whether the run ended a stored trial with its last report, though it may have had no time to write that down."""
+    last = frozen.last_step
+    return last is not None and frozen.system_attrs.get(OVER) == last
 
 
 class Verdicts:

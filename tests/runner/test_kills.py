@@ -18,6 +18,7 @@ from optuna.storages.journal._storage import JournalOperation
 
 import tuneflow as tune
 from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
+from tuneflow.stoppers import ExperimentPlateauStopper, TrialPlateauStopper
 from tuneflow.storage import Journal, JournalBackend
 
 DRIVER = Path(__file__).with_name("chaos_driver.py")
@@ -130,6 +131,11 @@ def train_saving(config: dict[str, float]) -> None:
         tune.report({"loss": weight / step}, checkpoint=save)
 
 
+def settles(config: dict[str, float]) -> None:
+    for step in range(1, 10):
+        tune.report(loss=round(max(config["x"], 1 / step), 2))
+
+
 def evaluate(config: dict[str, float]) -> dict[str, float]:
     return {"loss": config["x"] - config["y"] ** 2}
 
@@ -148,6 +154,20 @@ CASES: dict[str, tuple[Any, Any, Callable[[], Any], dict[str, Any]]] = {
     "nsgaii": (evaluate, BOTH, lambda: None, {"search_alg": optuna.samplers.NSGAIISampler(population_size=2, seed=1)}),
     "grid": (evaluate, CHOICES, lambda: None, {"search_alg": "grid", "num_samples": -1}),
     "bruteforce": (evaluate, CHOICES, lambda: None, {"search_alg": "bruteforce", "num_samples": -1}),
+    "stopped": (settles, BOTH, lambda: None, {"stop": [{"training_iteration": 6}, {"loss": 2.0}]}),
+    "stopped-paused": (
+        train_saving,
+        BOTH,
+        lambda: ASHA(9, reduction_factor=3, promote=True),
+        {"stop": {"training_iteration": 3}},
+    ),
+    "plateau": (settles, BOTH, lambda: None, {"stop": TrialPlateauStopper("loss", 0.001, 3, 3)}),
+    "all-stopped": (
+        settles,
+        BOTH,
+        lambda: None,
+        {"stop": ExperimentPlateauStopper("loss", 0.012, 8, "min", 3), "num_samples": 20, "search_alg": "tpe"},
+    ),
 }
 
 
@@ -165,10 +185,22 @@ def record_of_run(folder: Path, name: str, case: str, resume: Any = False) -> li
     return [record_of(folder / name), rows]
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:trial .* goes on without a")
 @pytest.mark.parametrize(
     ("case", "n_kills"),
-    [("pbt", 17), ("pbt-sync", 7), ("tpe", 17), ("qmc", 13), ("nsgaii", 13), ("grid", 5), ("bruteforce", 5)],
+    [
+        ("pbt", 17),
+        ("pbt-sync", 7),
+        ("tpe", 17),
+        ("qmc", 13),
+        ("nsgaii", 13),
+        ("grid", 5),
+        ("bruteforce", 5),
+        ("stopped", 31),
+        ("stopped-paused", 17),
+        ("plateau", 31),
+        ("all-stopped", 17),
+    ],
 )
 def test_a_driver_that_dies_after_any_record_changes_nothing(
     case: str, n_kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -204,6 +236,10 @@ def is_new(record: dict[str, Any]) -> bool:
     return bool(record["op_code"] == JournalOperation.CREATE_TRIAL)
 
 
+def is_report(record: dict[str, Any]) -> bool:
+    return bool(record["op_code"] == JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE)
+
+
 def is_exploit(record: dict[str, Any]) -> bool:
     return any(isinstance(value, dict) for value in record.get("user_attr", {}).values())
 
@@ -232,6 +268,17 @@ SLOTTED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[dict[str, 
         {"search_alg": "random", "num_samples": 12},
         is_exploit,
         (1, 4, 9),
+    ),
+    "all-stopped": (
+        lambda: None,
+        {
+            "stop": ExperimentPlateauStopper("loss", 0.2, 12, "min", 3),
+            "search_alg": "random",
+            "num_samples": 30,
+            "max_concurrent_trials": 3,
+        },
+        is_report,
+        (9, 35, 36, 37, 38, 39),
     ),
 }
 

@@ -97,6 +97,8 @@ class Endings:
             step = trial.next_step
             if not trial.replays(step):  # else a driver before had recorded what it returned, and no more
                 result = self._results.last(trial, metrics, iteration=step, now_s=self._clock.time())
+                if self._rules.stopper is not None:
+                    self._rules.stopper(trial.trial_id, result)  # which may have the whole run end
                 self._study.report_for(trial, result, step)
         if trial.last_step is None and objectives.has_metric:
             raise MetricMissing(objectives.name, [])

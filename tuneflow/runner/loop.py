@@ -81,6 +81,7 @@ class Loop:
         self._clock = study.clock if executor.clock is None else executor.clock
         self._idle_s = None if executor.is_virtual else _IDLE_S
         self._deadline_s: float | None = None
+        self._is_ended_by_rule = False
         self._donors = Donors(study, executor, self._start)
         self._endings = Endings(study, rules, self._results, self._clock, self._end_running)
         self.errors = self._endings.errors
@@ -236,7 +237,7 @@ class Loop:
     # Filling slots
 
     def _fill(self) -> None:
-        while not self._is_over() and self._has_room():
+        while (not self._is_over() or self._has_to_close()) and self._has_room():
             n_before = self.n_started
             trial = self._next_trial()
             if trial is None:
@@ -252,9 +253,21 @@ class Loop:
             self.hit_time_limit = True
             return True
         if self.rules.stopper is not None and self.rules.stopper.stop_all():
-            self._endings.is_final = True
+            self.end_by_rule()
             return True
         return False
+
+    def end_by_rule(self) -> None:
+        """A stopper ends the run, or has ended an earlier one that this goes on with: nothing new starts."""
+        self._is_ended_by_rule = self._endings.is_final = True
+
+    def _has_to_close(self) -> bool:
+        """Whether a trial still has to come to its next result and end with it.
+
+        It was at work when a stopper ended the run, and then its driver went.
+        """
+        is_cut = self._endings.fatal is not None or self.hit_time_limit or self.study.is_stopped
+        return self._is_ended_by_rule and not is_cut and self.study.has_interrupted
 
     def _has_room(self) -> bool:
         limit = self.rules.max_concurrent

@@ -15,6 +15,9 @@ __all__ = ["CombinedStopper", "FunctionStopper", "Stopper"]
 class Stopper:
     """Ends single trials, or the run. Subclass it and override either method.
 
+    Where a run goes on with an earlier one, a stopper hears the results of that one again, in their order, before the
+    first new one, and what it answers then ends no trial.
+
     Example:
         >>> class Enough(Stopper):
         ...     def __call__(self, trial_id, result):
@@ -25,6 +28,8 @@ class Stopper:
 
     def start(self, clock: Clock) -> None:
         """The run begins; heard once before its first trial, also where it goes on with an earlier one.
+
+        What an earlier run has told this very object is to be forgotten here.
 
         Args:
             clock: the run's, a virtual one in a simulation.
@@ -37,6 +42,11 @@ class Stopper:
     def stop_all(self) -> bool:
         """Whether the whole run ends now: nothing new starts, and trials that run end with their next result."""
         return False
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether its answers depend on earlier results; else it need not hear those of an earlier run."""
+        return True
 
     @property
     def unseen(self) -> Collection[str]:
@@ -90,6 +100,10 @@ class CombinedStopper(Stopper):
             if not isinstance(stopper, Stopper):
                 raise InvalidArgumentType(f"{stopper!r} must be a Stopper; stop=[...] takes dicts and functions too")
         self.stoppers = stoppers
+
+    @property
+    def looks_back(self) -> bool:
+        return any(stopper.looks_back for stopper in self.stoppers)
 
     def start(self, clock: Clock) -> None:
         for stopper in self.stoppers:

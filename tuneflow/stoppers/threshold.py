@@ -39,6 +39,10 @@ class ThresholdStopper(Stopper):
         self._unseen = set(map(str, self.limits))
 
     @property
+    def looks_back(self) -> bool:
+        return False
+
+    @property
     def unseen(self) -> set[str]:
         return self._unseen
 

@@ -52,6 +52,10 @@ class TimeoutStopper(Stopper):
         self._clock = clock
         self._deadline_s = clock.monotonic() + self.timeout_s
 
+    @property
+    def looks_back(self) -> bool:
+        return False
+
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         return self.stop_all()
 
