@@ -279,7 +279,7 @@ def run(
             stopper.start(study_clock)
             past = past_results(folder, study.optuna, study.objectives.name) if exists and stopper.looks_back else ()
             if _had_ended(stopper, past):
-                loop.end_by_rule()
+                loop.limits.end_by_rule()
         try:
             heard = [*listeners, unseen] if unseen.is_waiting else listeners
             _drive(loop, study, heard, folder, how_to_resume)

@@ -7,7 +7,6 @@ One trial's way: ``study.resume`` or ``study.start`` gives it; an ``Assignment``
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from tuneflow.checkpoint import Deferred
@@ -17,7 +16,6 @@ from tuneflow.errors import (
     TrialTakenOver,
     TrialTimeout,
     TuneflowError,
-    TuneflowWarning,
 )
 from tuneflow.pruners.base import CONTINUE, Decision, Exploit, Pause, Stop
 from tuneflow.runner.assigning import assignment_for
@@ -26,6 +24,7 @@ from tuneflow.runner.donors import Donors
 from tuneflow.runner.endings import Endings
 from tuneflow.runner.executor import Executor
 from tuneflow.runner.failures import failed_error, lost_error
+from tuneflow.runner.limits import Limits
 from tuneflow.runner.ordering import LogicalOrder, Order
 from tuneflow.runner.resources import check_fits
 from tuneflow.runner.results import Results
@@ -47,8 +46,6 @@ from tuneflow.trial import Trial
 
 __all__ = ["Loop"]
 
-_IDLE_S = 0.5
-
 
 class Loop:
     """Runs trials of a study until it is done.
@@ -62,7 +59,7 @@ class Loop:
     Attributes:
         errors: the error of each trial that failed for good, by number.
         n_started: new trials started by this loop.
-        hit_time_limit: whether a wall-clock limit cut the run, so that it cannot be repeated exactly.
+        limits: say when the run is over.
     """
 
     def __init__(self, study: Study, executor: Executor, trainable: Any, rules: Rules) -> None:
@@ -70,7 +67,6 @@ class Loop:
         self.executor = executor
         self.rules = rules
         self.n_started = 0
-        self.hit_time_limit = False
         self._trainable = trainable
         self._key = f"{id(trainable):x}"
         self._kind: Kind = executor.kind_of(trainable, default=rules.default_kind)
@@ -79,11 +75,9 @@ class Loop:
         self._timetable = Timetable(study, self._order) if rules.is_deterministic else None
         self._results = Results(study.objectives.name, study.hostname, rules.time_attr)
         self._clock = study.clock if executor.clock is None else executor.clock
-        self._idle_s = None if executor.is_virtual else _IDLE_S
-        self._deadline_s: float | None = None
-        self._is_ended_by_rule = False
         self._donors = Donors(study, executor, self._start)
         self._endings = Endings(study, rules, self._results, self._clock, self._end_running)
+        self.limits = Limits(rules, study, self._endings, executor, self._clock)
         self.errors = self._endings.errors
 
     # The run
@@ -102,18 +96,16 @@ class Loop:
     def _run(self) -> None:
         check_fits(self.rules.request, self.executor.total())
         self._check_checkpoints()
-        self._check_limits()
+        self.limits.begin()
         self.executor.attach(self._handle_now)
         self.executor.prepare(self._trainable, self._key)
-        if self.rules.timeout_s is not None:
-            self._deadline_s = self._clock.monotonic() + self.rules.timeout_s
         try:
             self._close_what_was_decided()
             while True:
                 self._fill()
-                if not self._runs and (self._has_room() or self._is_over()):
+                if not self._runs and (self._has_room() or self.limits.is_over):
                     break
-                self._take_in(self.executor.poll(self._poll_timeout_s()))
+                self._take_in(self.executor.poll(self.limits.wait_s(self._runs.values())))
                 if isinstance(self._endings.fatal, (CheckpointMissing, MetricMissing)):
                     break  # the run was set up wrongly: the others can go on when that is mended
                 self._check_deadlines()
@@ -156,18 +148,6 @@ class Loop:
             raise CheckpointMissing(
                 f"the pruner loads trials from each other's checkpoints, but {name} cannot be saved: override "
                 f"save_checkpoint(self, checkpoint_dir) and load_checkpoint(self, checkpoint_dir)"
-            )
-
-    def _check_limits(self) -> None:
-        """Says which limits on a trial are none where it runs."""
-        limits = {"trial_timeout_s": self.rules.trial_timeout_s, "memory_bytes": self.rules.request.memory_bytes}
-        asked = [f"{name}={value}" for name, value in limits.items() if value]
-        if asked and self.executor.is_inline:
-            warnings.warn(
-                f"{' and '.join(asked)} cannot be kept to inline, where a trial runs on the caller's own thread; run "
-                f"it in worker processes, executor='processes'",
-                TuneflowWarning,
-                stacklevel=2,
             )
 
     def _take_in(self, events: list[Event]) -> None:
@@ -237,7 +217,7 @@ class Loop:
     # Filling slots
 
     def _fill(self) -> None:
-        while (not self._is_over() or self._has_to_close()) and self._has_room():
+        while (not self.limits.is_over or self.limits.has_to_close) and self._has_room():
             n_before = self.n_started
             trial = self._next_trial()
             if trial is None:
@@ -245,29 +225,6 @@ class Loop:
             self._launch(trial)
             if self.n_started > n_before:
                 self.study.announce_start(trial)  # while it starts: a listener may be writing files
-
-    def _is_over(self) -> bool:
-        if self._endings.is_final or self.study.is_stopped:
-            return True
-        if self._deadline_s is not None and self._clock.monotonic() >= self._deadline_s:
-            self.hit_time_limit = True
-            return True
-        if self.rules.stopper is not None and self.rules.stopper.stop_all():
-            self.end_by_rule()
-            return True
-        return False
-
-    def end_by_rule(self) -> None:
-        """A stopper ends the run, or has ended an earlier one that this goes on with: nothing new starts."""
-        self._is_ended_by_rule = self._endings.is_final = True
-
-    def _has_to_close(self) -> bool:
-        """Whether a trial still has to come to its next result and end with it.
-
-        It was at work when a stopper ended the run, and then its driver went.
-        """
-        is_cut = self._endings.fatal is not None or self.hit_time_limit or self.study.is_stopped
-        return self._is_ended_by_rule and not is_cut and self.study.has_interrupted
 
     def _has_room(self) -> bool:
         limit = self.rules.max_concurrent
@@ -283,7 +240,7 @@ class Loop:
         # What runs may yet open more to a sampler that finds out what there is.
         more = (n_trials is None or self.n_started < n_trials) and (not is_exhausted or bool(self._runs))
         trial = self.study.resume(more, busy=self._runs)
-        if trial is not None or not more or is_exhausted:
+        if trial is not None or not more or is_exhausted or self.limits.is_ended_by_rule:
             return trial
         point = None if self.rules.points is None else self.rules.points(self.n_started)
         self.n_started += 1
@@ -405,32 +362,17 @@ class Loop:
 
     # Time
 
-    def _next_deadline_s(self) -> float | None:
-        """The first moment at which an attempt has run too long: all have the same limit, so the oldest's."""
-        if self.rules.trial_timeout_s is None or not self._runs:
-            return None
-        return next(iter(self._runs.values())).deadline_s
-
-    def _poll_timeout_s(self) -> float | None:
-        moments = [moment for moment in (self._next_deadline_s(), self._deadline_s) if moment is not None]
-        if not moments:
-            return self._idle_s
-        left_s = max(0.0, min(moments) - self._clock.monotonic())
-        return left_s if self._idle_s is None else min(left_s, self._idle_s)
-
     def _check_deadlines(self) -> None:
         if self._endings.fatal is not None and self._runs:
             self._end_running(f"the run ended: {self._endings.fatal}")
             return
-        if self._deadline_s is None and self.rules.trial_timeout_s is None:
+        if self._runs and self.limits.is_out_of_time:
+            self._end_running("the time budget ended before the first report")
+        if self.rules.trial_timeout_s is None:
             return
         now_s = self._clock.monotonic()
-        if self._deadline_s is not None and now_s >= self._deadline_s and self._runs:
-            self.hit_time_limit = True
-            self._end_running("the time budget ended before the first report")
-        while (deadline_s := self._next_deadline_s()) is not None and now_s >= deadline_s:
+        while (deadline_s := self.limits.deadline_s(self._runs.values())) is not None and now_s >= deadline_s:
             run = next(iter(self._runs.values()))
-            self.hit_time_limit = True
             number, limit = run.trial.number, self.rules.trial_timeout_s
             self.executor.kill(number)
             output = self.executor.last_output(number)
