@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,14 +13,17 @@ from optuna.trial import TrialState
 from tuneflow.samplers.random import RandomSampler
 from tuneflow.samplers.seeding import derive, is_reseedable, reseed
 from tuneflow.storage.memory import Memory
-from tuneflow.storage.redrawing import RedrawingStorage
-from tuneflow.storage.view import ViewStorage
+from tuneflow.storage.redrawing import RedrawingStorage, RewoundStorage
+from tuneflow.storage.view import BEFORE, ViewStorage
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 __all__ = ["Sampling"]
+
+_TOGETHER, _ALONE = 3, 4
+"""What a generator is for, on the path that its seed is derived along."""
 
 
 class _SamplingStudy(optuna.Study):
@@ -149,9 +153,35 @@ class Sampling:
         number = drawn.number if drawn.number >= 0 else storage.get_trial_number_from_id(storage_id)
         return Asked(storage_id, number, None, drawn)
 
-    def trial(self, storage_id: int) -> optuna.Trial:
+    def trial(self, storage_id: int, number: int) -> optuna.Trial:
         """A trial that was started before."""
+        if self._is_seeded:
+            reseed(self._study.sampler, derive(self._seed, number))
         return optuna.Trial(self._study, storage_id)
+
+    def prepare(self, trial: optuna.Trial, number: int, name: str) -> None:
+        """A trial that is defined by run is about to ask for a parameter: it is drawn as it would be in any process.
+
+        Its generator follows from the study's seed, the trial's number and the parameter's name, not from what was
+        drawn before. What the sampler proposes for several parameters together comes with the first of them.
+        """
+        if not self._is_seeded or name in trial._cached_frozen_trial.params or name in trial._fixed_params:
+            return
+        if trial._relative_params is None:
+            reseed(self._study.sampler, derive(self._seed, number, _TOGETHER))
+            self._propose(trial)
+        reseed(self._study.sampler, derive(self._seed, number, _ALONE, zlib.crc32(name.encode())))
+
+    def _propose(self, trial: optuna.Trial) -> None:
+        """Has the sampler propose parameters together; as it did, where a driver before this one had it do so."""
+        study, self._view.made = trial.study, trial._trial_id
+        try:
+            if BEFORE in trial._cached_frozen_trial.system_attrs:
+                rewound = RewoundStorage(self._view, trial._trial_id)
+                trial.study = _SamplingStudy(study.study_name, rewound, sampler=study.sampler, pruner=study.pruner)
+            _ = trial.relative_params
+        finally:
+            trial.study, self._view.made = study, None
 
     def complete(
         self, storage_id: int, number: int, distributions: Mapping[str, BaseDistribution], point: Mapping[str, Any]

@@ -475,7 +475,11 @@ class StudyCore(OwningStudy):
 
     def handle_of(self, trial: Trial) -> optuna.Trial:
         """Optuna's own object for a trial."""
-        return self.sampling.trial(trial.storage_id)
+        return self.sampling.trial(trial.storage_id, trial.number)
+
+    def prepare_draw(self, trial: Trial, handle: optuna.Trial, name: str) -> None:
+        """The trial is about to ask for a parameter that may have to be drawn."""
+        self.sampling.prepare(handle, trial.number, name)
 
     def seed_of(self, trial: Trial) -> int:
         """The trial's own seed, in [0, 2**32)."""

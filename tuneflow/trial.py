@@ -43,6 +43,8 @@ class Owner(Protocol):
 
     def handle_of(self, trial: Trial) -> optuna.Trial: ...
 
+    def prepare_draw(self, trial: Trial, handle: optuna.Trial, name: str) -> None: ...
+
 
 def should_prune(decision: Decision | None) -> bool:
     """Optuna's question, answered from a decision: a pause, or a stop before the full budget."""
@@ -197,7 +199,7 @@ class Trial:
         exploited = self._exploited(name)
         if exploited is not None:
             return float(exploited)
-        value = self._optuna.suggest_float(name, low, high, step=step, log=log)
+        value = self._drawing(name).suggest_float(name, low, high, step=step, log=log)
         self._forget_config()
         return value
 
@@ -206,7 +208,7 @@ class Trial:
         exploited = self._exploited(name)
         if exploited is not None:
             return int(exploited)
-        value = self._optuna.suggest_int(name, low, high, step=step, log=log)
+        value = self._drawing(name).suggest_int(name, low, high, step=step, log=log)
         self._forget_config()
         return value
 
@@ -215,7 +217,7 @@ class Trial:
         exploited = self._exploited(name)
         if exploited is not None:
             return exploited
-        value = self._optuna.suggest_categorical(name, choices)
+        value = self._drawing(name).suggest_categorical(name, choices)
         self._forget_config()
         return value
 
@@ -306,6 +308,10 @@ class Trial:
         if self._handle is None:
             self._handle = self._owner.handle_of(self)
         return self._handle
+
+    def _drawing(self, name: str) -> optuna.Trial:
+        self._owner.prepare_draw(self, self._optuna, name)
+        return self._optuna
 
     @property
     def frozen(self) -> FrozenTrial:

@@ -35,6 +35,9 @@ def derive(seed: int, *path: int) -> int:
 
 def is_reseedable(sampler: BaseSampler) -> bool:
     """Whether ``reseed`` reaches the sampler's randomness. True for all that Optuna 5 ships; QMC needs none."""
+    base = getattr(sampler, "_base_sampler", None)  # of Optuna's PartialFixedSampler
+    if base is not None:
+        return is_reseedable(base)
     return type(sampler).__name__ == "QMCSampler" or any(
         hasattr(sampler, name) for name in ("_rng", "_cma_rng", "reseed_for_trial")
     )
@@ -50,7 +53,7 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
         generator = getattr(sampler, name, None)
         if generator is not None:
             generator.rng.seed(seed)
-    for name in ("_random_sampler", "_independent_sampler"):
+    for name in ("_random_sampler", "_independent_sampler", "_base_sampler"):
         inner = getattr(sampler, name, None)
         if inner is not None:
             reseed(inner, seed ^ 0x5BD1E995)

@@ -1,4 +1,4 @@
-"""A storage in which one trial has no parameters yet, so that they can be drawn as they were."""
+"""Storages in which a trial stands where it stood before parameters were drawn, so that they are drawn as they were."""
 
 from __future__ import annotations
 
@@ -12,14 +12,36 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuneflow.storage.view import BEFORE, DelegatingStorage
 
-__all__ = ["RedrawingStorage"]
+__all__ = ["RedrawingStorage", "RewoundStorage"]
 
 
-class RedrawingStorage(DelegatingStorage):
-    """An Optuna storage over another one, for a trial whose driver died while its parameters were drawn.
+class RewoundStorage(DelegatingStorage):
+    """An Optuna storage over another one, for a trial whose driver died when its sampler had drawn.
 
-    The trial is shown without those that were stored, and what is drawn now is kept here. What its sampler had replaced
-    in the study by then is shown as it was before, and not written again.
+    What the sampler had replaced in the study by then is shown as it was before, and not written again.
+
+    Args:
+        inner: the storage below.
+        trial_id: the trial.
+    """
+
+    def __init__(self, inner: BaseStorage, trial_id: int) -> None:
+        super().__init__(inner)
+        self._before: dict[str, Any] = self.inner.get_trial(trial_id).system_attrs.get(BEFORE, {})
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        found = {**self.inner.get_study_system_attrs(study_id), **self._before}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        if key not in self._before or self.inner.get_study_system_attrs(study_id).get(key) == self._before[key]:
+            self.inner.set_study_system_attr(study_id, key, value)
+
+
+class RedrawingStorage(RewoundStorage):
+    """The same, for a trial that is to be given all its parameters again.
+
+    It is shown without those that were stored, and what is drawn now is kept here.
 
     Attributes:
         drawn: what was drawn, by name: Optuna's internal value and the distribution.
@@ -30,9 +52,8 @@ class RedrawingStorage(DelegatingStorage):
     """
 
     def __init__(self, inner: BaseStorage, trial_id: int) -> None:
-        super().__init__(inner)
+        super().__init__(inner, trial_id)
         self._trial_id = trial_id
-        self._before: dict[str, Any] = self.inner.get_trial(trial_id).system_attrs.get(BEFORE, {})
         self.drawn: dict[str, tuple[float, BaseDistribution]] = {}
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -54,11 +75,3 @@ class RedrawingStorage(DelegatingStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         self.drawn[param_name] = param_value_internal, distribution
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        found = {**self.inner.get_study_system_attrs(study_id), **self._before}
-        return {key: value for key, value in found.items() if value is not None}
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        if key not in self._before or self.inner.get_study_system_attrs(study_id).get(key) == self._before[key]:
-            self.inner.set_study_system_attr(study_id, key, value)
