@@ -275,12 +275,12 @@ def run(
         loop.n_started = study.n_new - sum(trial.is_retry for trial in known)
         if settings.space.has_grid:
             turns.begin(loop.n_started, known)
-        if stopper is not None:
-            stopper.start(study_clock)
-            past = past_results(folder, study.optuna, study.objectives.name) if exists and stopper.looks_back else ()
-            if _had_ended(stopper, past):
-                loop.limits.end_by_rule()
         try:
+            if stopper is not None:
+                stopper.start(study_clock)
+                past = past_results(folder, study.optuna, study.objectives.name)
+                if exists and stopper.looks_back and _had_ended(stopper, past):
+                    loop.limits.end_by_rule()
             heard = [*listeners, unseen] if unseen.is_waiting else listeners
             _drive(loop, study, heard, folder, how_to_resume)
         finally:

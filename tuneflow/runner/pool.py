@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from tuneflow.clock import Clock, SystemClock
+from tuneflow.pids import start_of
 
 __all__ = ["Pool", "WorkerProcess", "shared_pool", "shutdown_workers"]
 
@@ -148,7 +149,7 @@ class _Sentinel:
             )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # something has ended it: what it is for is rare enough
-            os.write(self._process.stdin.fileno(), b"%d\n" % pid)
+            os.write(self._process.stdin.fileno(), f"{pid} {start_of(pid)}\n".encode())
 
     def dismiss(self, timeout_s: float) -> None:
         """Lets it end, at once if none of its workers is left."""

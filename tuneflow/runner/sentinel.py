@@ -1,7 +1,8 @@
 """Ends the workers of a driver that is gone, where they do not do so themselves.
 
 A worker looks for its driver from a thread, which gets no turn while a trial is in native code that holds the
-interpreter's lock. This process holds none: the driver writes the ids of its workers to its standard input.
+interpreter's lock. This process holds none. The driver writes its workers to this one's standard input, a line each:
+the id, and when the process started, so that no other is taken for it that gets the same id later.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ class _Workers:
         self._rest = ""
 
     def add(self, text: str) -> None:
-        """Takes in ids, a line each; a last line without its end is kept until that comes."""
+        """Takes in lines; a last one without its end is kept until that comes."""
         *lines, self._rest = (self._rest + text).split("\n")
-        self._starts.update((int(line), start_of(int(line))) for line in lines)
+        for line in lines:
+            pid, _, start = line.partition(" ")
+            self._starts[int(pid)] = start
 
     def running(self) -> list[int]:
         for pid, start in list(self._starts.items()):
