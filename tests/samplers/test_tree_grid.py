@@ -88,6 +88,18 @@ def test_a_trial_of_a_former_driver_goes_on_where_it_was() -> None:
     assert sibling.suggest_int("n_a", 1, 2) == 2, "what the cut trial has opened is for others"
 
 
+def test_a_trial_of_a_former_driver_takes_the_combination_that_it_was_on_its_way_to() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    first = optuna.create_study(storage=storage, sampler=TreeGridSampler(), study_name="s")
+    for _ in range(3):  # a; b, 1; b, 2, 0.0
+        first.tell(trial := first.ask(), 0.0 if ask(trial) else 1.0)
+    cut = first.ask()
+    assert cut.suggest_categorical("kind", ["a", "b", "c"]) == "b"
+    other = optuna.load_study(study_name="s", storage=storage, sampler=TreeGridSampler(known=first.trials))
+    assert ask(optuna.Trial(other, cut._trial_id)) == ("b", 2, 0.5)
+    assert ask(other.ask()) == ("b", 2, 1.0)
+
+
 class TestContract(pytest_samplers.BasicSamplerTestCase):
     """What Optuna asks of every sampler."""
 

@@ -130,15 +130,19 @@ class TreeGridSampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Gives a new trial the next combination that is open; one of a former driver goes on where it is."""
         if trial.params:
-            self._walks[trial._trial_id] = _Walk(*self._fold(trial), {})
+            node, path = self._fold(trial)
+            self._walks[trial._trial_id] = _Walk(node, path, self._next_below(path))
             return
         self._n_started += 1
+        self._walks[trial._trial_id] = _Walk(self._root, {}, self._next_below({}))
+
+    def _next_below(self, path: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that lead to the next combination that is open below ``path``; empty where none is known."""
         self._drop_empty()
-        wanted: dict[str, Any] = {}
-        if self._open:
-            branch = self._open[-1]
-            wanted = {**branch.prefix, branch.name: branch.untried.pop()}
-        self._walks[trial._trial_id] = _Walk(self._root, {}, wanted)
+        for branch in reversed(self._open):
+            if branch.untried and path.items() <= branch.prefix.items():
+                return {**branch.prefix, branch.name: branch.untried.pop()}
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
