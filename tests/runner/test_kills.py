@@ -17,6 +17,7 @@ import pytest
 from optuna.storages.journal._storage import JournalOperation
 
 import tuneflow as tune
+from tests.runner.dying import Deaths, in_child
 from tuneflow.pruners import ASHA, PBT, HyperBand, MedianStopping
 from tuneflow.stoppers import ExperimentPlateauStopper, TrialPlateauStopper
 from tuneflow.storage import Journal, JournalBackend
@@ -61,17 +62,6 @@ def test_sixty_trials_through_twenty_deaths_of_the_driver(tmp_path: Path) -> Non
 def train(config: dict[str, float]) -> None:
     for step in range(9):
         tune.report(loss=(config["x"] - 0.3) ** 2 + 1 / (step + 1))
-
-
-def in_child(call: Callable[[], object]) -> None:
-    """Runs ``call`` in a fork of this process, to its death."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            call()
-        finally:
-            os._exit(1)
-    os.waitpid(pid, 0)
 
 
 class Dies(tune.Callback):
@@ -205,25 +195,11 @@ def record_of_run(folder: Path, name: str, case: str, resume: Any = False) -> li
 def test_a_driver_that_dies_after_any_record_changes_nothing(
     case: str, n_kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = JournalBackend.append_logs
-    n_written = 0
-    last = 0
-
-    def counting(backend: JournalBackend, records: list[dict[str, Any]]) -> None:
-        nonlocal n_written
-        append(backend, records)
-        n_written += 1
-        if n_written == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(JournalBackend, "append_logs", counting)
+    deaths = Deaths(monkeypatch)
     calm = record_of_run(tmp_path, "calm", case)
-    n_records, before = n_written, len(calm[0])
+    n_records, before = deaths.n_written, len(calm[0])
     assert len(record_of_run(tmp_path, "calm", case, resume=True)[0]) == before
-    for index in range(n_kills):
-        last, n_written = 1 + (index * n_records) // n_kills, 0
-        in_child(lambda name=f"dies{index}": record_of_run(tmp_path, name, case))
-        last = 0
+    for index in deaths.spread(n_kills, n_records, lambda index: record_of_run(tmp_path, f"dies{index}", case)):
         assert record_of_run(tmp_path, f"dies{index}", case, resume="auto") == calm
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,9 @@ import optuna
 import pytest
 
 import tuneflow as tune
+from tests.runner.dying import Deaths
 from tuneflow.pruners import ASHA
 from tuneflow.samplers.seeding import is_reseedable
-from tuneflow.storage import JournalBackend
 
 N_TRIALS = 10
 
@@ -67,32 +65,11 @@ def run(path: Path, case: str) -> list[Any]:
 def test_a_driver_that_dies_after_any_record_changes_no_parameter(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = JournalBackend.append_logs
-    n_written = last = 0
-
-    def counting(backend: JournalBackend, records: list[dict[str, Any]]) -> None:
-        nonlocal n_written
-        append(backend, records)
-        n_written += 1
-        if n_written == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(JournalBackend, "append_logs", counting)
+    deaths = Deaths(monkeypatch)
     calm = run(tmp_path / "calm.log", case)
     assert len({tuple(params.items()) for _, params, *_ in calm}) > N_TRIALS - 2
-    n_records = n_written
-    for index in range(15):
-        last, n_written = 1 + (index * n_records) // 15, 0
-        path = tmp_path / f"dies{index}.log"
-        pid = os.fork()
-        if pid == 0:
-            try:
-                run(path, case)
-            finally:
-                os._exit(1)
-        os.waitpid(pid, 0)
-        last = 0
-        assert run(path, case) == calm, index
+    for index in deaths.spread(15, deaths.n_written, lambda index: run(tmp_path / f"dies{index}.log", case)):
+        assert run(tmp_path / f"dies{index}.log", case) == calm, index
 
 
 def test_a_sampler_around_another_is_as_repeatable_as_that() -> None:
