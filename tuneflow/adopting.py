@@ -14,7 +14,7 @@ from tuneflow.pruners.base import Decision, Exploit, Pause, Stop
 from tuneflow.saving import is_needed
 from tuneflow.study_core import StudyCore
 from tuneflow.trial import Trial
-from tuneflow.verdicts import DECISION, PAUSED, decode, has_paused, is_over, is_paused
+from tuneflow.verdicts import DECISION, PAUSED, decode, has_paused, is_closed, is_paused
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -189,7 +189,7 @@ class AdoptingStudy(StudyCore):
                 self._handed_out.append(number)
         elif steps:
             answered = decode(frozen.user_attrs.get(f"{DECISION}{steps[-1]}"))
-            if is_over(frozen) and not isinstance(answered, Stop):
+            if is_closed(frozen) and not isinstance(answered, Stop):
                 answered = Stop(complete=True)
             trial.decision = answered if isinstance(answered, Stop) else None
         trial.owed = self._owed(trial, frozen)

@@ -21,7 +21,7 @@ from tuneflow.callbacks.wiring import configure, for_run
 from tuneflow.callbacks.wording import constants_of
 from tuneflow.clock import SystemClock
 from tuneflow.creation import build_study
-from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialsFailed, TuneflowError, TuneflowWarning
+from tuneflow.errors import InvalidArgument, InvalidArgumentType, TrialsFailed, TuneflowWarning
 from tuneflow.experiment_folder import check_folder, check_same, describe, folder_of, label_of, locked, stored_name
 from tuneflow.hyperparameters import HyperParameters, Objective
 from tuneflow.keeping import Retention
@@ -303,7 +303,7 @@ def _had_ended(stopper: Stopper, results: Iterable[PastResult]) -> bool:
     for trial_id, result, is_whole in results:
         try:
             stopper(trial_id, result)
-        except TuneflowError:
+        except Exception:
             if is_whole:  # else it may look at what was lost with that run's driver
                 raise
         had_ended = had_ended or stopper.stop_all()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tuneflow.space import Space
 
-__all__ = ["DECISION", "OVER", "PAUSED", "Verdicts", "decode", "encode", "has_paused", "is_over", "is_paused"]
+__all__ = ["DECISION", "OVER", "PAUSED", "Verdicts", "decode", "encode", "has_paused", "is_closed", "is_paused"]
 
 PAUSED = "tuneflow:paused"
 DECISION = "tuneflow:decision:"
@@ -70,12 +70,12 @@ def is_paused(frozen: FrozenTrial) -> bool:
 def has_paused(frozen: FrozenTrial) -> bool:
     """Whether a stored trial was paused at its last report and did not go on, though it may have been ended since."""
     paused = frozen.user_attrs.get(PAUSED)
-    if paused is None or paused != frozen.last_step or is_over(frozen):
+    if paused is None or paused != frozen.last_step or is_closed(frozen):
         return False
     return bool(frozen.user_attrs.get(f"{DECISION}{paused}") == "pause")
 
 
-def is_over(frozen: FrozenTrial) -> bool:
+def is_closed(frozen: FrozenTrial) -> bool:
     """Whether the run ended a stored trial with its last report, though it may have had no time to write that down."""
     last = frozen.last_step
     return last is not None and frozen.system_attrs.get(OVER) == last

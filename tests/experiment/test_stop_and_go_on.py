@@ -82,8 +82,10 @@ def test_a_line_that_was_lost_with_its_driver_fails_no_stop_function() -> None:
     path = Path(analysis.trials[0].logdir) / "result.json"
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:-1]))
     assert len(run(reports, num_samples=2, resume=True, stop=lambda _, result: result["accuracy"] > 9).trials) == 2
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:-1]))
+    assert len(run(reports, num_samples=3, resume=True, stop=Heard()).trials) == 3
     with pytest.raises(UsageError, match="KeyError: 'precision'"):
-        run(reports, num_samples=3, resume=True, stop=lambda _, result: result["precision"] > 9)
+        run(reports, num_samples=4, resume=True, stop=lambda _, result: result["precision"] > 9)
 
 
 def test_a_run_that_was_ended_by_a_stopper_goes_on_with_another_one() -> None:

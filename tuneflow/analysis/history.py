@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,14 +45,14 @@ def past_results(folder: Path, study: optuna.Study, metric: str) -> Iterator[Pas
         yield from _by_time(folder)
         return
     numbers = {trial._trial_id: trial.number for trial in trials}
-    left = {trial.number: sorted(trial.intermediate_values) for trial in trials}
+    left = {trial.number: deque(sorted(trial.intermediate_values)) for trial in trials}
     lines: dict[int, Iterator[dict[str, Any]]] = {}
     for trial_id, step in _recorded(folder):
         number = numbers[trial_id]
         steps = left[number]
         if not steps or steps[0] != step:
             continue  # told twice, or too late
-        steps.pop(0)
+        steps.popleft()
         if number not in lines:
             lines[number] = iter(list(iter_results(folder / f"{number:05d}" / "result.json")))
         result = next(lines[number], None)
